@@ -1,0 +1,39 @@
+# The two commands of the README: `make demo` and `make test`. Each makes .venv when it is not there.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lint types check-install constraints clean
+
+demo: $(STAMP)
+	$(BIN)/keras-ae fit digits --out saved_models/digits
+	$(BIN)/keras-ae info saved_models/digits
+	$(BIN)/keras-ae generate saved_models/digits --n 5 --seed 0 --out saved_models/new_digits.csv
+	$(BIN)/keras-ae score saved_models/digits saved_models/new_digits.csv --out saved_models/scores.csv
+	@echo "Five new digits are in saved_models/new_digits.csv, their anomaly scores in saved_models/scores.csv:"
+	@cat saved_models/scores.csv
+	@echo "The artifact, SavedModel and ONNX, is in saved_models/digits. Next: README.md."
+
+test: $(STAMP) lint types
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,dev]"
+	touch $(STAMP)
+
+constraints: $(STAMP)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,dev]"
+	{ echo "# What is tested together, on Python 3.11. Regenerate: make constraints"; \
+	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info

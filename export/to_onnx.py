@@ -1,0 +1,127 @@
+"""ONNX: one file per function, with dynamic batch, that share one file of weights."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tf2onnx
+from onnx import external_data_helper
+
+from keras_ae.errors import ExportError
+from keras_ae.export.graphs import Graph
+from keras_ae.export.parity import Reference
+
+OPSET = 18
+IR_VERSION = 9
+FOLDER = "onnx/float32"
+WEIGHTS = "weights.bin"
+_SHARED_FROM = 1024  # bytes: smaller tensors stay where they are used
+_ALIGNMENT = 64
+
+
+def export_onnx(
+    graphs: dict[str, Graph], folder: Path, reference: Reference, single_file: bool = False
+) -> dict[str, dict[str, float]]:
+    """Writes `onnx/float32/<function>.onnx` below the folder, checks each, runs it in ONNX Runtime and compares it with Keras.
+
+    Args:
+        graphs: from `graphs_of`.
+        folder: of the artifact.
+        reference: what Keras gives.
+        single_file: put each function's weights into its own file; else `weights.bin` holds them once.
+
+    Raises:
+        ExportError: for ops that ONNX does not know, with their layer, and for what disagrees with Keras.
+    """
+    target = folder / FOLDER
+    target.mkdir(parents=True)
+    models = {name: convert(graph) for name, graph in graphs.items()}
+    if not single_file:
+        _share_weights(models, target / WEIGHTS)
+    for name, model in models.items():
+        onnx.save(model, target / f"{name}.onnx")
+    return verify_onnx(folder, reference)
+
+
+def convert(graph: Graph) -> Any:
+    """The ONNX model of one function; every op in it is ONNX's own."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what it logs as an error and goes on with is found below, by op and layer
+    try:
+        model, _ = tf2onnx.convert.from_function(graph.call, [graph.spec], opset=OPSET)
+    except Exception as error:  # tf2onnx raises what its handlers happen to raise
+        raise ExportError(f"{graph.name} could not be converted to ONNX: {type(error).__name__}: {error}") from error
+    finally:
+        logger.setLevel(level)
+    foreign = [
+        f"{node.op_type} (layer {_layer(node.name)})" for node in _nodes(model.graph) if not _is_known(node)
+    ]
+    if foreign:
+        raise ExportError(f"{graph.name} holds ops that ONNX does not know: {', '.join(dict.fromkeys(foreign))}.")
+    model.ir_version = IR_VERSION
+    model.graph.name = graph.name
+    model.producer_name = "keras_ae"
+    return model
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _nodes(inner)
+
+
+def _is_known(node: Any) -> bool:
+    return node.domain in ("", "ai.onnx") and bool(onnx.defs.has(node.op_type, OPSET, ""))
+
+
+def _layer(node_name: str) -> str:
+    """The Keras layer in a node's scope, such as `StatefulPartitionedCall/encode_1/encoder_1/hidden_0_1/MatMul`."""
+    return "/".join(part for part in node_name.split("/")[:-1] if "PartitionedCall" not in part) or node_name
+
+
+def _share_weights(models: dict[str, Any], path: Path) -> None:
+    offsets: dict[str, int] = {}
+    with path.open("wb") as file:
+        for model in models.values():
+            for tensor in model.graph.initializer:
+                raw = onnx.numpy_helper.to_array(tensor).tobytes()
+                if len(raw) < _SHARED_FROM:
+                    continue
+                key = hashlib.sha256(raw).hexdigest()
+                if key not in offsets:
+                    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+                    offsets[key] = file.tell()
+                    file.write(raw)
+                tensor.raw_data = raw
+                external_data_helper.set_external_data(tensor, path.name, offsets[key], len(raw))
+                tensor.ClearField("raw_data")
+    if not offsets:
+        path.unlink()
+
+
+def verify_onnx(folder: Path, reference: Reference) -> dict[str, dict[str, float]]:
+    """Checks every ONNX file below the folder, runs it in ONNX Runtime and compares it with Keras."""
+    import onnxruntime
+
+    sessions = {}
+    for name in dict.fromkeys(name for name, _, _ in reference.cases):
+        path = folder / FOLDER / f"{name}.onnx"
+        try:
+            onnx.checker.check_model(str(path), full_check=True)
+            sessions[name] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:  # neither library has a base class for what it refuses
+            raise ExportError(f"ONNX {name} does not load: {type(error).__name__}: {error}") from error
+
+    def run(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+        session = sessions[name]
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: array}), strict=True))
+
+    return reference.compare("ONNX", run)

@@ -1,0 +1,40 @@
+"""SavedModel in TF Serving's layout: a numbered version, one named signature per function."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ae.errors import ExportError
+from keras_ae.export.graphs import Graph
+from keras_ae.export.parity import Reference
+
+VERSION = "saved_model/1"
+
+
+def export_saved_model(
+    graphs: dict[str, Graph], folder: Path, reference: Reference
+) -> dict[str, dict[str, float]]:
+    """Writes `saved_model/1` below the folder, loads it with TensorFlow's loader and compares it with Keras."""
+    module = tf.Module()
+    module.weights = list({id(v): v for graph in graphs.values() for v in graph.variables}.values())
+    module.functions = [graph.call for graph in graphs.values()]
+    try:
+        tf.saved_model.save(module, str(folder / VERSION), {name: graph.call for name, graph in graphs.items()})
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ExportError(f"SavedModel could not be written: {error}") from error
+    # What SavedModel writes besides: a hash of its own, which differs from run to run for one and the same model.
+    (folder / VERSION / "fingerprint.pb").unlink(missing_ok=True)
+    return verify_saved_model(folder, reference)
+
+
+def verify_saved_model(folder: Path, reference: Reference) -> dict[str, dict[str, float]]:
+    """Loads `saved_model/1` below the folder and compares every signature with Keras."""
+    loaded = tf.saved_model.load(str(folder / VERSION))
+
+    def run(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+        signature = loaded.signatures[name]
+        (key,) = signature.structured_input_signature[1]
+        return {key: value.numpy() for key, value in signature(**{key: tf.constant(array)}).items()}
+
+    return reference.compare("SavedModel", run)

@@ -1,0 +1,33 @@
+"""Autoencoders for Keras 3: one fit leaves one artifact that is proven to run everywhere.
+
+Names load when they are first used, so that `import keras_ae` stays free of TensorFlow.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Autoencoder": "keras_ae.models",
+    "build": "keras_ae.recipes",
+    "fit": "keras_ae.pipeline",
+    "load": "keras_ae.pipeline",
+}
+
+__all__ = ["Autoencoder", "__version__", "build", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    try:
+        return import_module(f"keras_ae.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"keras_ae.{name}":
+            raise
+        raise AttributeError(f"module 'keras_ae' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

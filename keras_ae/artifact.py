@@ -1,0 +1,151 @@
+"""What a folder in saved_models/ holds: a manifest, hashes, and how it is written whole. Standard library only."""
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_ae.errors import ArtifactError, InputError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+_FORMAT = "keras_ae"
+_EMPTY = '"manifest_sha256": ""'
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact, after checking its own hash; the files that it lists are checked as they are used.
+
+    Raises:
+        ArtifactError: for what is not an artifact, a changed byte, or a newer schema.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        own = manifest["manifest_sha256"]
+        known = manifest["format"] == _FORMAT
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} is not an artifact: it must hold {MANIFEST}.") from None
+    except NotADirectoryError:
+        raise ArtifactError(f"{folder} is not an artifact: it must be a folder.") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} could not be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is damaged, or not of a keras_ae artifact.") from error
+    blank = text.replace(f'"manifest_sha256": "{own}"', _EMPTY)
+    if not known or hashlib.sha256(blank.encode()).hexdigest() != own:
+        raise ArtifactError(f"{path} was changed after it was written.")
+    if manifest["schema"] > SCHEMA:
+        raise ArtifactError(f"{path} must have a schema of at most {SCHEMA}. Received: {manifest['schema']}; update keras-ae.")
+    return dict(manifest)
+
+
+def check_file(folder: Path, name: str, manifest: dict[str, Any]) -> Path:
+    """The path of a file that the manifest lists, after checking its hash."""
+    path = folder / name
+    expected = manifest["files"].get(name)
+    if expected is None:
+        raise ArtifactError(f"{folder} holds no {name}.")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing.")
+    if sha256(path) != expected:
+        raise ArtifactError(f"{path} was changed after it was written.")
+    return path
+
+
+def verify_files(folder: Path) -> dict[str, Any]:
+    """Checks every file's hash, and that no other file is there; returns the manifest."""
+    manifest = read_manifest(folder)
+    for name in manifest["files"]:
+        check_file(folder, name, manifest)
+    foreign = sorted(set(list_files(folder)) - set(manifest["files"]) - {MANIFEST})
+    if foreign:
+        raise ArtifactError(f"{folder} holds files that its manifest does not list: {', '.join(foreign)}.")
+    return manifest
+
+
+def list_files(folder: Path) -> list[str]:
+    """Relative names of all files below a folder, with forward slashes."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Writes the manifest, with the hash of every file below the folder and of itself."""
+    files = {name: sha256(folder / name) for name in list_files(folder) if name != MANIFEST}
+    manifest = {"format": _FORMAT, "schema": SCHEMA, **content, "files": files, "manifest_sha256": ""}
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / MANIFEST).write_text(text.replace(_EMPTY, f'"manifest_sha256": "{digest}"'), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder`, whole, when the block ends without an error.
+
+    An error, Ctrl-C or a full disk in the block leaves what was there before, untouched, and nothing half-written.
+
+    Raises:
+        InputError: before the block, where `folder` can't be written, or holds something that is not an artifact.
+    """
+    folder = Path(os.path.abspath(folder))
+    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))):
+        raise InputError(f"{folder} must be new, empty or an artifact to replace. Received: something else's folder or file.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"{folder} could not be written: {error.strerror}.") from error
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        _swap(temporary, folder)
+    except OSError as error:
+        raise InputError(f"{folder} could not be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Renames `new` to `folder`; what was there is then at `new`, to be removed."""
+    if not folder.exists():
+        new.rename(folder)
+    elif not _exchange(new, folder):
+        old = folder.with_name(f".{folder.name}.previous")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+        old.rename(new)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchanges two folders in one step, where the system can (Linux); there is no moment without `b`."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    at_working_directory, exchange = -100, 2
+    return bool(
+        rename(at_working_directory, os.fsencode(a), at_working_directory, os.fsencode(b), ctypes.c_uint(exchange)) == 0
+    )

@@ -1,0 +1,81 @@
+"""Keras callbacks that autoencoders need."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class WeightAnnealing(keras.callbacks.Callback):
+    """Moves the weight of one loss layer from `start` to `end`, linearly over the first `epochs` epochs.
+
+    KL annealing, or warm-up (Bowman et al. 2016, "Generating sentences from a continuous space", section 3.1). The weight is
+    a variable, so nothing is compiled again; it is logged as `<layer>_weight`.
+
+    Args:
+        layer: name of the loss layer, as shown in History.
+        end: weight from epoch `epochs` on.
+        epochs: length of the ramp.
+        start: weight in the first epoch.
+
+    Raises:
+        ValueError: at the start of `fit`, for a name that no loss layer of the model has.
+    """
+
+    def __init__(self, layer: str, end: float = 1.0, epochs: int = 10, start: float = 0.0) -> None:
+        super().__init__()
+        self.layer, self.start, self.end, self.epochs = layer, float(start), float(end), max(int(epochs), 1)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        from keras_ae.layers import LossLayer
+
+        found = {layer.name: layer for layer in self.model.layers if isinstance(layer, LossLayer)}
+        if self.layer not in found:
+            raise ValueError(f"`layer` must name a loss layer: {', '.join(found) or 'none'}. Received: {self.layer!r}.")
+        self._target = found[self.layer]
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        share = min(epoch / self.epochs, 1.0)
+        self._target.weight.assign(self.start + share * (self.end - self.start))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs[f"{self.layer}_weight"] = float(self._target.weight.numpy())
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the lowest monitored value, and stops when it no longer falls.
+
+    Unlike `keras.callbacks.EarlyStopping` it counts only epochs that were validated (`validation_freq`), the weights
+    before training are a candidate, and the best weights come back however training ends.
+
+    Args:
+        monitor: key of the epoch's logs.
+        patience: validated epochs without a new best after which training stops; None never stops.
+        initial: the value before training, if known.
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int | None = None, initial: float = np.inf) -> None:
+        super().__init__()
+        self.monitor, self.patience, self.best = monitor, patience, float(initial)
+        self.best_epoch = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._weights = self.model.get_weights() if np.isfinite(self.best) else None
+        self._waited = 0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            return
+        if np.isfinite(value) and value < self.best:
+            self.best, self.best_epoch, self._waited = float(value), epoch + 1, 0
+            self._weights = self.model.get_weights()
+            return
+        self._waited += 1
+        if not np.isfinite(value) or (self.patience is not None and self._waited >= self.patience):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._weights is not None:
+            self.model.set_weights(self._weights)

@@ -1,0 +1,334 @@
+"""The command line: each command parses, calls one function, and prints. Heavy imports are inside the commands."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from keras_ae import __version__
+from keras_ae.errors import InputError, KerasAEError, MissingExtra
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half of the time to --help would go into importing what paints it
+    help="Autoencoders for Keras 3: one fit leaves one artifact that is proven to run everywhere.",
+)
+
+
+class ExportKind(StrEnum):
+    saved_model = "saved_model"
+    onnx = "onnx"
+
+
+# Typer carries its own copy of Click and exports only this subclass of what a wrong command line raises.
+_UsageError: Any = typer.BadParameter.__base__
+
+Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .npz, .csv or .parquet.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, and nothing else on stdout.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"keras-ae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="digits, mnist, fashion_mnist, cifar10, a file (.npy, .npz, .csv, .parquet) or a folder of images."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact: new, empty, or one to replace.")],
+    recipe: Annotated[str, typer.Option(help="Family of autoencoder; see `keras-ae recipes`.")] = "vae",
+    latent_dim: Annotated[
+        int | None, typer.Option(help="Numbers in z. [default: 16, or half the features where they are few]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most. [default: about 4,000 steps, at least 10 epochs]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in a step. [default: 128, less for small data]")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the noise.")] = 0,
+    network: Annotated[
+        str | None, typer.Option(help="dense, conv or linear. [default: dense for vectors, else conv]")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Of the recipe or network, such as hidden=[512,256]; repeat."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train on raw data, export, verify: one artifact, raw data in and raw data out.
+
+    Example: keras-ae fit digits --out saved_models/digits
+    """
+    from keras_ae.data import load_source
+
+    options = _options(option or ())
+    data = load_source(source)  # before TensorFlow's import, so that a wrong path is told at once
+    with _tensorflow("Training"):
+        from keras_ae import pipeline
+    with _progress() as progress:
+        fitted = pipeline.fit(
+            data, out, recipe, latent_dim, epochs, batch_size, seed, network, progress=progress, **options
+        )
+    for note in fitted.manifest["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        return _print_json(fitted.summary())
+    metrics = fitted.manifest["metrics"]
+    typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
+    typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA with as many components: {metrics['rmse_test_pca']:.4g})")
+    for kind, figures in fitted.manifest["exports"].items():
+        typer.echo(f"  {kind:<20} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
+    typer.echo(f"  next                 keras-ae info {out}")
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the families of autoencoder, one line and the paper each."""
+    with _tensorflow("The table of recipes"):
+        from keras_ae.recipes import RECIPES
+    if as_json:
+        rows = {name: {"summary": r.summary, "paper": r.paper, "options": r.options} for name, r in RECIPES.items()}
+        return _print_json(rows)
+    for name, entry in RECIPES.items():
+        typer.echo(f"{name:<11} {entry.summary} ({entry.paper})")
+
+
+@app.command()
+def info(artifact: Artifact, as_json: Json = False) -> None:
+    """Show what an artifact holds: input, latents, metrics, exports and their agreement with Keras."""
+    from keras_ae.artifact import read_manifest
+
+    manifest = read_manifest(artifact)
+    if as_json:
+        return _print_json(manifest)
+    source = manifest["input"]
+    typer.echo(f"{artifact}: {manifest['name']}, made by keras-ae {manifest['versions']['keras_ae']} on {manifest['created']}")
+    typer.echo(f"  input      {source['dtype']} (batch, {', '.join(map(str, source['shape']))})")
+    if manifest.get("columns"):
+        typer.echo(f"  columns    {', '.join(manifest['columns'])}")
+    typer.echo(f"  latents    {manifest['latent_dim']}")
+    typer.echo(f"  functions  {', '.join(manifest['functions'])}")
+    for name, value in manifest.get("metrics", {}).items():
+        typer.echo(f"  {name:<16} {value:.6g}")
+    for kind, figures in manifest["exports"].items():
+        typer.echo(f"  {kind:<16} largest difference {figures['max_abs_diff']:.2e} ({figures['max_rel_diff']:.1e} relative)")
+    for note in manifest.get("notes", ()):
+        typer.echo(f"  note: {note}")
+
+
+@app.command()
+def verify(artifact: Artifact, as_json: Json = False) -> None:
+    """Check every file's hash, and each export against Keras again where TensorFlow is installed."""
+    import importlib.util
+
+    from keras_ae.artifact import verify_files
+
+    manifest = verify_files(artifact)
+    if importlib.util.find_spec("tensorflow") is None:
+        from keras_ae import runtime
+
+        runtime.load(artifact).generate(1, seed=0)
+        result: dict[str, Any] = {"artifact": str(artifact), "files": len(manifest["files"]), "exports": None}
+    else:
+        with _tensorflow("Verifying"):
+            from keras_ae import pipeline
+        result = pipeline.verify(artifact)
+    if as_json:
+        return _print_json(result)
+    typer.echo(f"{artifact}: {result['files']} files unchanged")
+    for kind, figures in (result["exports"] or {}).items():
+        typer.echo(f"  {kind:<12} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
+    if result["exports"] is None:
+        typer.echo("  exports not compared with Keras: TensorFlow is not installed")
+
+
+@app.command()
+def encode(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Raw rows to latents z."""
+    _apply("encode", artifact, rows, out)
+
+
+@app.command()
+def decode(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Latents z to rows in raw units."""
+    _apply("decode", artifact, rows, out)
+
+
+@app.command()
+def reconstruct(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Raw rows to their reconstructions AE(x), in raw units."""
+    _apply("reconstruct", artifact, rows, out)
+
+
+@app.command()
+def score(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values."""
+    _apply("score", artifact, rows, out)
+
+
+@app.command()
+def generate(
+    artifact: Artifact,
+    out: Out,
+    n: Annotated[int, typer.Option("--n", "-n", help="Rows to generate.")],
+    seed: Annotated[int | None, typer.Option(help="Same seed, same rows. [default: new rows each time]")] = None,
+) -> None:
+    """New rows, in raw units, drawn from the model."""
+    from keras_ae import runtime
+    from keras_ae.data.tables import check_output, write_rows
+
+    check_output(out)
+    model = runtime.load(artifact)
+    write_rows(out, {"x": model.generate(n, seed)}, model.columns)
+
+
+@app.command()
+def export(
+    artifact: Artifact,
+    to: Annotated[ExportKind, typer.Option("--to", help="Format.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="New folder for the export alone. [default: DIR-<format>]")
+    ] = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="ONNX: each function's weights in its own file.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Export an artifact's model again, verified, into a folder of its own."""
+    with _tensorflow("Exporting"):
+        from keras_ae import pipeline
+    out = out or artifact.with_name(f"{artifact.name}-{to.value}")
+    result = pipeline.export(artifact, to.value, out, single_file)
+    if as_json:
+        return _print_json(result)
+    typer.echo(f"{out}: {to.value} agrees with Keras to {result['export']['max_rel_diff']:.1e} relative")
+
+
+def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
+    from keras_ae import runtime
+    from keras_ae.data.tables import check_output, read_rows, write_rows
+
+    check_output(out)
+    model = runtime.load(artifact)
+    rows = read_rows(source)
+    columns = model.columns if function != "decode" else None
+    x = rows.x
+    if columns is not None and rows.columns is not None:
+        for kind, names in (
+            ("misses", [c for c in columns if c not in rows.columns]),
+            ("has, beyond those trained on,", [c for c in rows.columns if c not in columns]),
+        ):
+            if names:
+                raise InputError(f"{source} {kind} column {', '.join(names)}. The model takes: {', '.join(columns)}.")
+        x = x[:, [rows.columns.index(name) for name in columns]]
+    result = getattr(model, function)(x)
+    named = result if isinstance(result, dict) else {"z" if function == "encode" else "x": result}
+    write_rows(out, named, model.columns if function in ("decode", "reconstruct") else None)
+
+
+def _options(pairs: Any) -> dict[str, Any]:
+    options = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(f"`--option` must be NAME=VALUE. Received: {pair!r}.")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content))
+
+
+@contextmanager
+def _tensorflow(what: str) -> Iterator[None]:
+    """Imports TensorFlow without its greetings on stderr; they come from C++, below Python's streams."""
+    import tempfile
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as greetings:
+        stderr = os.dup(2)
+        os.dup2(greetings.fileno(), 2)
+        try:
+            yield
+            import tensorflow  # noqa: F401
+        except ImportError as error:
+            if error.name and error.name.startswith("keras_ae"):
+                raise
+            raise MissingExtra(what, "train") from error
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Tells what runs, on stderr: a bar on a terminal, a line a stage otherwise."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said: list[str] = []
+
+        def tell(what: str, share: float | None = None) -> None:
+            if not said or said[-1] != what:
+                said.append(what)
+                console.print(what, highlight=False)
+
+        yield tell
+        return
+    with Progress(TextColumn("{task.description}"), Bar(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(what: str, share: float | None = None) -> None:
+            bar.update(task, description=what, total=None if share is None else 1.0, completed=share or 0.0)
+
+        yield show
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"keras-ae: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Runs the command line: errors are one line on stderr; exit 2 for bad input, 130 for Ctrl-C, 1 for what failed."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except KerasAEError as error:
+        _fail(str(error), error.exit_code)
+    except _UsageError as error:
+        _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; nothing was changed", 130)
+    except MemoryError as error:
+        _fail(f"out of memory: {error}", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)

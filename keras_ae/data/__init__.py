@@ -1,0 +1,20 @@
+"""Sources, splits and preprocessing: NumPy in, NumPy out."""
+
+from keras_ae.data.preprocessing import Statistics, fit_scaling
+from keras_ae.data.sources import BUILTIN, Source, load_source
+from keras_ae.data.splits import Splits, split
+from keras_ae.data.tables import Rows, check_finite, read_rows, write_rows
+
+__all__ = [
+    "BUILTIN",
+    "Rows",
+    "Source",
+    "Splits",
+    "Statistics",
+    "check_finite",
+    "fit_scaling",
+    "load_source",
+    "read_rows",
+    "split",
+    "write_rows",
+]

@@ -1,0 +1,53 @@
+"""Fits the scaling that becomes part of the exported graphs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What Scaling is set to.
+
+    Attributes:
+        shift: mean of each feature, of the shape of one observation.
+        scale: positive, of that shape: one number where all features share a unit, else each feature's deviation.
+        shared: whether features share one scale.
+        constant: flat indices of the features that never change.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+    shared: bool
+    constant: tuple[int, ...]
+
+
+def fit_scaling(x: np.ndarray) -> Statistics:
+    """Mean and scale of raw training rows x (rows, ...).
+
+    Features that share a unit (pixels, samples of one signal) share one scale, since dividing each by its own
+    deviation would blow up the noise of quiet ones; columns of different units are each divided by their deviation. They are
+    taken to share a unit where the median deviation is at least a tenth of the largest: in digits, pixels and
+    sensor windows it is a third and more, in tables with units that differ it is far below.
+    """
+    total = np.zeros(x.shape[1:])
+    squares = np.zeros(x.shape[1:])
+    first = x[0].astype("float64")  # sums of squares around a row lose no digits where the mean is large
+    for start in range(0, len(x), _CHUNK):
+        chunk = x[start : start + _CHUNK].astype("float64") - first
+        total += chunk.sum(axis=0)
+        squares += np.square(chunk).sum(axis=0)
+    mean = total / len(x)
+    deviation = np.sqrt(np.maximum(squares / len(x) - np.square(mean), 0.0))
+    # What float32 can't tell from a constant is one.
+    moving = deviation > 1e-6 * np.maximum(np.abs(mean + first), 1e-30)
+    constant = tuple(int(i) for i in np.flatnonzero(~moving.ravel()))
+    spread = deviation[moving]
+    shared = spread.size == 0 or bool(np.median(spread) >= 0.1 * spread.max())
+    if shared:
+        scale = np.full(x.shape[1:], np.sqrt(np.mean(np.square(spread))) if spread.size else 1.0)
+    else:
+        scale = np.where(moving, deviation, 1.0)
+    return Statistics((mean + first).astype("float32"), scale.astype("float32"), shared, constant)

@@ -1,0 +1,124 @@
+"""Where observations come from: data sets that packages ship, files, folders of images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_ae.data.tables import Rows, as_numbers, open_npz, read_rows
+from keras_ae.errors import InputError, MissingExtra
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Observations to train on.
+
+    Attributes:
+        name: for the manifest.
+        rows: to be split.
+        test: rows that the source itself keeps for testing, or None.
+    """
+
+    name: str
+    rows: Rows
+    test: Rows | None = None
+
+
+def load_source(source: str | Path | np.ndarray) -> Source:
+    """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder of images, an array.
+
+    Raises:
+        InputError: for what is missing, empty or not numbers.
+        MissingExtra: where a package that the source needs is not installed.
+    """
+    if isinstance(source, np.ndarray):
+        return Source("array", Rows(as_numbers(source, "The array")))
+    if str(source) in BUILTIN:
+        return BUILTIN[str(source)]()
+    path = Path(source)
+    if path.is_dir():
+        return Source(path.name, _read_images(path))
+    if not path.exists():
+        raise InputError(f"No such source: {source}. It must be a file, a folder of images, or one of {', '.join(BUILTIN)}.")
+    if path.suffix == ".npz":
+        arrays = open_npz(path)
+        if {"x_train", "x_test"} <= set(arrays):
+            return _with_test(path.name, *(arrays.get(key) for key in ("x_train", "y_train", "x_test", "y_test")))
+    return Source(path.name, read_rows(path))
+
+
+def _digits() -> Source:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtra("The digits data set", "train") from error
+    digits = load_digits()
+    return Source("digits", Rows(digits.data.astype("float32"), digits.target))
+
+
+def _keras(name: str) -> Callable[[], Source]:
+    def load() -> Source:
+        from keras import datasets
+
+        try:
+            (x, y), (x_test, y_test) = getattr(datasets, name).load_data()
+        except Exception as error:  # Keras wraps every failed download in a plain Exception
+            raise InputError(f"{name} could not be downloaded: {error}") from error
+        return _with_test(name, x, y.ravel(), x_test, y_test.ravel())
+
+    return load
+
+
+def _with_test(
+    name: str, x: np.ndarray | None, y: np.ndarray | None, x_test: np.ndarray | None, y_test: np.ndarray | None
+) -> Source:
+    assert x is not None and x_test is not None
+    rows, test = Rows(as_numbers(x, f"{name}, x_train"), y), Rows(as_numbers(x_test, f"{name}, x_test"), y_test)
+    if rows.x.shape[1:] != test.x.shape[1:]:
+        raise InputError(
+            f"{name}: x_train and x_test must have rows of one shape. Received: {rows.x.shape} and {test.x.shape}."
+        )
+    for part in (rows, test):
+        if part.y is not None and len(part.y) != len(part.x):
+            raise InputError(f"{name}: one label a row. Received: {len(part.y)} labels, {len(part.x)} rows.")
+    return Source(name, rows, test)
+
+
+def _read_images(folder: Path) -> Rows:
+    """Images of one size as uint8 (rows, height, width) if all are grey, (rows, height, width, 3) if not."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingExtra("A folder of images", "train") from error
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    if not files:
+        raise InputError(f"{folder} must hold images ({', '.join(IMAGE_ENDINGS)}). Received: none.")
+    images: list[np.ndarray] = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                grey = image.mode in ("1", "L", "I", "I;16", "F")
+                images.append(np.asarray(image.convert("L" if grey else "RGB")))
+        except (UnidentifiedImageError, OSError) as error:
+            raise InputError(f"{file} is not a readable image: {error}") from error
+        if images[-1].shape[:2] != images[0].shape[:2]:
+            raise InputError(
+                f"All images of a folder must have one size. Received: {files[0].name} of {images[0].shape[:2]} "
+                f"and {file.relative_to(folder)} of {images[-1].shape[:2]}."
+            )
+    if any(image.ndim == 3 for image in images):
+        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images]
+    labelled = all(file.parent != folder for file in files)
+    labels = np.array([file.relative_to(folder).parts[0] for file in files]) if labelled else None
+    return Rows(np.stack(images), labels)
+
+
+BUILTIN: dict[str, Callable[[], Source]] = {
+    "digits": _digits,
+    "mnist": _keras("mnist"),
+    "fashion_mnist": _keras("fashion_mnist"),
+    "cifar10": _keras("cifar10"),
+}

@@ -1,0 +1,80 @@
+"""Train, validation, calibration and test rows: drawn by seed, never overlapping."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_ae.data.sources import Source
+from keras_ae.errors import InputError
+
+MIN_ROWS = 10
+_SHARE = 0.1
+_MOST = {"validation": 5_000, "calibration": 2_000, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint raw rows, each (rows, ...).
+
+    Attributes:
+        train: what the network learns from, and what scaling and PCA are fitted on.
+        validation: chooses the epoch whose weights are kept.
+        calibration: gives the conformal p-values.
+        test: gives the figures that are reported.
+        duplicates: rows of each later split that also occur in an earlier one.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
+    duplicates: dict[str, int]
+
+    def describe(self) -> dict[str, Any]:
+        """Rows and sha256 of each split, for the manifest."""
+        return {
+            name: {"rows": len(rows), "sha256": hashlib.sha256(np.ascontiguousarray(rows)).hexdigest()}
+            for name, rows in self.parts().items()
+        }
+
+    def parts(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in ("train", "validation", "calibration", "test")}
+
+
+def split(source: Source, seed: int) -> Splits:
+    """Splits by seed: a tenth each for validation (at most 5,000 rows), calibration (2,000) and, unless the source brings
+    its own, test (10,000); the rest trains.
+
+    Raises:
+        InputError: for fewer than 10 rows, or rows that are all the same.
+    """
+    x = source.rows.x
+    if len(x) < MIN_ROWS:
+        raise InputError(f"{source.name} must have at least {MIN_ROWS} rows to train on. Received: {len(x)}.")
+    if (x == x[0]).all():
+        raise InputError(f"{source.name} must have rows that differ. Received: {len(x)} rows that are all the same.")
+    order = np.random.default_rng(seed).permutation(len(x))
+    parts: dict[str, np.ndarray] = {}
+    start = 0
+    for name, most in _MOST.items():
+        if name == "test" and source.test is not None:
+            parts[name] = source.test.x
+            continue
+        size = min(most, max(1, round(_SHARE * len(x))))
+        parts[name] = x[np.sort(order[start : start + size])]
+        start += size
+    parts["train"] = x[np.sort(order[start:])]
+    return Splits(**parts, duplicates=_duplicates(parts))
+
+
+def _duplicates(parts: dict[str, np.ndarray]) -> dict[str, int]:
+    seen: set[bytes] = set()
+    counts = {}
+    for name in ("train", "validation", "calibration", "test"):
+        rows = [hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in parts[name]]
+        if name != "train":
+            counts[name] = sum(row in seen for row in rows)
+        seen.update(rows)
+    return {name: count for name, count in counts.items() if count}

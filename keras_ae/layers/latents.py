@@ -1,0 +1,56 @@
+"""Latent layers: from what the encoder says (the posterior) to the latent variable z."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_LOG_VAR_BOUND = 20.0
+
+
+def bound_log_var(log_var: Any) -> Any:
+    """Clips log variances to [-20, 20], where exp and its gradient are finite in float32.
+
+    The gradient passes through the clip as if it were not there: a hard clip would have gradient zero outside, and a
+    posterior that left the range could never come back.
+    """
+    return log_var + ops.stop_gradient(ops.clip(log_var, -_LOG_VAR_BOUND, _LOG_VAR_BOUND) - log_var)
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Sampling(keras.layers.Layer):
+    """Reparametrized draw z = mean + exp(log_var / 2) * epsilon in training; the mean at inference.
+
+    Called on `(mean, log_var)`, each of shape (batch, ...); returns z of that shape. log_var is bounded to [-20, 20]
+    (Kingma and Welling 2014, "Auto-encoding variational Bayes", section 2.4).
+
+    Args:
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+
+    Raises:
+        ValueError: when it is not called on a pair of tensors.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, posterior: Any, training: bool = False) -> Any:
+        if not isinstance(posterior, list | tuple) or len(posterior) != 2:
+            raise ValueError(
+                "Sampling must be called on the pair (mean, log_var): give the encoder two outputs, for instance with "
+                f"`keras_ae.networks.gaussian_head`. Received: {posterior!r}."
+            )
+        mean, log_var = posterior
+        if not training:
+            return mean
+        epsilon = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed_generator)
+        z = ops.cast(mean, "float32") + ops.exp(0.5 * bound_log_var(ops.cast(log_var, "float32"))) * epsilon
+        return ops.cast(z, self.compute_dtype)
+
+    def compute_output_shape(self, posterior_shape: Any) -> Any:
+        return posterior_shape[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}

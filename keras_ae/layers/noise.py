@@ -1,0 +1,38 @@
+"""Corruption of the input in training, for denoising autoencoders (Vincent et al. 2010, section 3.3)."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class MaskingNoise(keras.layers.Layer):
+    """Sets each feature to 0 with probability `rate` in training; the identity at inference.
+
+    Unlike dropout it does not scale what remains up: the input is damaged, not regularized.
+
+    Args:
+        rate: probability in [0, 1) that a feature is masked.
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
+        super().__init__(**kwargs)
+        self.rate = float(rate)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        if not training:
+            return x
+        keep = keras.random.uniform(ops.shape(x), seed=self.seed_generator) >= self.rate
+        return ops.where(keep, x, ops.zeros_like(x))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

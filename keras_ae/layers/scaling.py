@@ -1,0 +1,66 @@
+"""Between raw units and the network's: part of every exported graph, so that raw data goes in and comes out."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Scaling(keras.layers.Layer):
+    """`(x - shift) / scale` per feature, and with `inverse=True` its inverse `x * scale + shift`; float32 in any policy.
+
+    Called on raw x of shape (batch, ...), any real dtype. Statistics are non-trainable weights, set by `set_statistics`
+    (see `keras_ae.data.fit_scaling`); until then it is the identity. `like`, the raw rows that x_hat reconstructs, is not
+    needed here.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        shape = tuple(input_shape[1:])
+        self.shift = self.add_weight(shape=shape, initializer="zeros", dtype="float32", trainable=False, name="shift")
+        self.scale = self.add_weight(shape=shape, initializer="ones", dtype="float32", trainable=False, name="scale")
+
+    def set_statistics(self, shift: np.ndarray, scale: np.ndarray) -> None:
+        """Sets shift and scale, each of the shape of one observation; every scale must be positive."""
+        if not np.all(scale > 0):
+            raise ValueError(f"`scale` must be positive for every feature. Received a minimum of {np.min(scale)}.")
+        self.shift.assign(shift)
+        self.scale.assign(scale)
+
+    def call(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        x = ops.cast(x, "float32")
+        return x * self.scale + self.shift if inverse else (x - self.shift) / self.scale
+
+    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        return keras.KerasTensor(x.shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Proportions(keras.layers.Layer):
+    """Non-negative weights (counts, a histogram, a spectrum) as a distribution over the features.
+
+    Called on raw x of shape (batch, ...): `x / sum(x)`. With `inverse=True` a distribution is given the total of the
+    raw rows in `like`, or without them stays one. A row without any weight stays 0.
+    """
+
+    non_negative = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        x = ops.cast(x, "float32")
+        if inverse:
+            return x if like is None else x * _total(like)
+        return x / ops.maximum(_total(x), 1e-30)
+
+    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        return keras.KerasTensor(x.shape, dtype="float32")
+
+
+def _total(x: Any) -> Any:
+    return ops.sum(ops.cast(x, "float32"), axis=tuple(range(1, len(x.shape))), keepdims=True)

@@ -1,0 +1,205 @@
+"""The table of named families: each is a latent, a reconstruction and some regularizers over shared layers."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_ae.layers import (
+    GaussianKLLoss,
+    KLDivergenceLoss,
+    MaskingNoise,
+    Proportions,
+    RMSELoss,
+    Sampling,
+    Scaling,
+)
+from keras_ae.models import Autoencoder
+from keras_ae.networks import NETWORKS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a recipe puts between and around the encoder and the decoder.
+
+    Attributes:
+        reconstruction: loss layer on (x, x_hat).
+        latent: layer from posterior to z; a Sampling makes the encoder give (mean, log_var).
+        regularizers: further loss layers.
+        front: layer between scaled x and the encoder, which becomes part of the encoder.
+        scaling: layer between raw and network units.
+        output_activation: of the decoder, over all features.
+    """
+
+    reconstruction: keras.layers.Layer
+    latent: keras.layers.Layer | None = None
+    regularizers: Sequence[keras.layers.Layer] = ()
+    front: keras.layers.Layer | None = None
+    scaling: Callable[[], keras.layers.Layer] = Scaling
+    output_activation: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A row of the table.
+
+    Attributes:
+        parts: from (input_shape, **options) to Parts; its keyword arguments are the recipe's options.
+        summary: one line.
+        paper: author and year.
+        network: the only network that makes sense, or None for any.
+        variational: a loss term ties z to N(0, I), and `generate` draws from it; else from a prior fitted to z.
+    """
+
+    parts: Callable[..., Parts]
+    summary: str
+    paper: str
+    network: str | None = None
+    variational: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(inspect.signature(self.parts).parameters)[1:]
+
+
+def _deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str = "batch") -> Parts:
+    return Parts(RMSELoss(weight, reduction))
+
+
+def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0, seed: int | None = None) -> Parts:
+    return Parts(RMSELoss(calibrated=True), Sampling(seed), [GaussianKLLoss(beta, free_bits)])
+
+
+def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0, seed: int | None = None) -> Parts:
+    return _vae(shape, beta, free_bits, seed)
+
+
+def _rmse_vae(
+    shape: tuple[int, ...], kl_weight: float = 1e-3, free_bits: float = 0.0, seed: int | None = None
+) -> Parts:
+    return Parts(RMSELoss(), Sampling(seed), [GaussianKLLoss(kl_weight, free_bits)])
+
+
+def _kl_ae(shape: tuple[int, ...], weight: float = 1.0) -> Parts:
+    axes = tuple(range(1, len(shape) + 1))
+    return Parts(
+        KLDivergenceLoss(weight, axes),
+        # Proportions of D features are about 1 / D; networks start best at inputs of about 1.
+        front=keras.layers.Rescaling(float(math.prod(shape)), name="rescale"),
+        scaling=Proportions,
+        output_activation="softmax",
+    )
+
+
+def _denoising(shape: tuple[int, ...], noise: str = "gaussian", level: float = 0.2, seed: int | None = None) -> Parts:
+    if noise not in ("gaussian", "masking"):
+        raise ValueError(f'`noise` must be "gaussian" or "masking". Received: {noise!r}.')
+    layer = keras.layers.GaussianNoise if noise == "gaussian" else MaskingNoise
+    return Parts(RMSELoss(), front=layer(level, seed=seed, name="corruption"))
+
+
+RECIPES: dict[str, Recipe] = {
+    "ae": Recipe(_deterministic, "Deterministic autoencoder, RMSE.", "Hinton and Salakhutdinov 2006"),
+    "vae": Recipe(
+        _vae,
+        "Variational autoencoder, calibrated RMSE: a true bound, nothing to tune.",
+        "Kingma and Welling 2014; Rybkin et al. 2021",
+        variational=True,
+    ),
+    "rmse_vae": Recipe(
+        _rmse_vae,
+        "RMSE (equation 3) as it stands plus a weighted KL.",
+        "Kingma and Welling 2014",
+        variational=True,
+    ),
+    "beta_vae": Recipe(
+        _beta_vae,
+        "VAE with beta times the KL, for disentangled latents.",
+        "Higgins et al. 2017",
+        variational=True,
+    ),
+    "kl_ae": Recipe(
+        _kl_ae, "KL (equation 4) between x and AE(x): histograms, spectra, counts.", "Kullback and Leibler 1951"
+    ),
+    "denoising": Recipe(_denoising, "Reconstructs x from a damaged x.", "Vincent et al. 2010"),
+    "linear": Recipe(_deterministic, "Linear encoder and decoder: PCA.", "Baldi and Hornik 1989", network="linear"),
+}
+
+DEFAULT = "vae"
+
+
+def default_network(input_shape: Sequence[int]) -> str:
+    """`dense` for vectors, `conv` for signals, images and volumes."""
+    return "dense" if len(input_shape) == 1 else "conv"
+
+
+def _choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    if name not in table:
+        raise ValueError(f"Unknown {kind} {name!r}. Known: {', '.join(table)}.")
+    return table[name]
+
+
+def _check_dims(shape: tuple[int, ...], latent_dim: int) -> None:
+    features = math.prod(shape)
+    if not shape or features < 1 or min(shape) < 1:
+        raise ValueError(f"`input_shape` must be positive sizes. Received: {shape}.")
+    if not 1 <= latent_dim <= features:
+        raise ValueError(
+            f"`latent_dim` must be at least 1 and at most the number of features, {features}. Received: {latent_dim}."
+        )
+
+
+def build(
+    recipe: str,
+    input_shape: int | Sequence[int],
+    latent_dim: int,
+    network: str | None = None,
+    input_dtype: str = "float32",
+    **options: Any,
+) -> Autoencoder:
+    """Builds an untrained autoencoder of a named family.
+
+    Args:
+        recipe: a key of RECIPES.
+        input_shape: shape of one observation.
+        latent_dim: numbers in z, at most the features of x.
+        network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
+        input_dtype: of raw x.
+        **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
+
+    Raises:
+        ValueError: for an unknown recipe, network or option, and for values that make no sense.
+    """
+    shape = (input_shape,) if isinstance(input_shape, int) else tuple(int(n) for n in input_shape)
+    entry = _choose("recipe", recipe, RECIPES)
+    if entry.network is not None and network not in (None, entry.network):
+        raise ValueError(f"Recipe {recipe!r} needs network {entry.network!r}. Received: {network!r}.")
+    builders = _choose("network", network or entry.network or default_network(shape), NETWORKS)
+    _check_dims(shape, latent_dim)
+
+    network_options = tuple(inspect.signature(builders.encoder).parameters)[3:]
+    unknown = [name for name in options if name not in entry.options + network_options]
+    if unknown:
+        known = ", ".join(sorted(entry.options + network_options)) or "none"
+        raise ValueError(f"Unknown option {unknown[0]!r} for recipe {recipe!r}. Its options: {known}.")
+    for_network = {name: value for name, value in options.items() if name in network_options}
+    parts = entry.parts(shape, **{name: value for name, value in options.items() if name in entry.options})
+
+    encoder = builders.encoder(shape, latent_dim, gaussian=isinstance(parts.latent, Sampling), **for_network)
+    if parts.front is not None:
+        x = keras.Input(shape, name="x")
+        encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
+    decoder = builders.decoder(shape, latent_dim, output_activation=parts.output_activation, **for_network)
+    return Autoencoder(
+        encoder,
+        decoder,
+        latent=parts.latent,
+        reconstruction=parts.reconstruction,
+        regularizers=parts.regularizers,
+        scaling=parts.scaling(),
+        input_dtype=input_dtype,
+        name=recipe,
+    )

@@ -1,0 +1,140 @@
+"""From splits to a trained autoencoder, with defaults that need no tuning."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ae.callbacks import BestWeights
+from keras_ae.data import Splits, Statistics
+from keras_ae.errors import InputError
+from keras_ae.layers import Scaling
+from keras_ae.models import Autoencoder
+from keras_ae.networks import fit_pca, start_from_pca
+from keras_ae.recipes import RECIPES
+
+LEARNING_RATE = 1e-3
+BATCH_SIZE = 128
+_STEPS = 4_000
+_FEWEST_EPOCHS = 10
+_VALIDATIONS = 50
+_PATIENCE = 12
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model came to be.
+
+    Attributes:
+        epochs: that ran.
+        best_epoch: whose weights were kept; 0 is the start, principal components.
+        seconds: of training, compilation included.
+        history: value of each named term at each epoch.
+    """
+
+    epochs: int
+    best_epoch: int
+    seconds: float
+    history: dict[str, list[float]] = field(repr=False)
+
+
+def default_latent_dim(features: int) -> int:
+    """16, or a half of the features where they are few."""
+    return min(16, max(1, features // 2))
+
+
+def default_epochs(rows: int, batch_size: int) -> int:
+    """Epochs that make about 4,000 steps, at least 10."""
+    return max(_FEWEST_EPOCHS, math.ceil(_STEPS / math.ceil(rows / batch_size)))
+
+
+def default_batch_size(rows: int) -> int:
+    """128, or less where it would be more than a tenth of the rows."""
+    return min(BATCH_SIZE, max(8, 2 ** int(math.log2(max(rows / 10, 1)))))
+
+
+def train(
+    model: Autoencoder,
+    splits: Splits,
+    statistics: Statistics,
+    recipe: str,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_epoch: Callable[[int, int], None] = lambda done, of: None,
+) -> Training:
+    """Trains in place: scaling and the linear path from statistics of the training rows, then Adam with a cosine schedule;
+    the weights of the best validated epoch are kept, the start among them.
+
+    Raises:
+        InputError: where the recipe can't take the rows, or the loss is not finite.
+    """
+    batch_size = batch_size or default_batch_size(len(splits.train))
+    epochs = default_epochs(len(splits.train), batch_size) if epochs is None else epochs
+    start(model, splits.train, statistics)
+    steps = max(1, epochs * math.ceil(len(splits.train) / batch_size))
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)))
+    started = time.perf_counter()
+    history: dict[str, list[float]] = {}
+    best_epoch = 0
+    closed_form = RECIPES[recipe].network == "linear"
+    if epochs and not closed_form:
+        initial = model.evaluate(splits.validation, batch_size=1024, verbose=0, return_dict=True)["loss"]
+        best = BestWeights(patience=_PATIENCE, initial=initial)
+        total = epochs
+
+        def tell(epoch: int, logs: Any) -> None:
+            on_epoch(epoch + 1, total)
+
+        every = max(1, epochs // _VALIDATIONS)
+        fitted = model.fit(
+            splits.train,
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_data=splits.validation,
+            validation_freq=every,
+            callbacks=[best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks],
+            verbose=0,
+        )
+        history, best_epoch = fitted.history, best.best_epoch
+        if not np.isfinite(history["loss"]).all():
+            raise InputError(f"The loss must stay finite. Received: {history['loss'][-1]} in epoch {len(history['loss'])}.")
+    if not RECIPES[recipe].variational:
+        model.fit_prior(splits.train)
+    model.calibrate(splits.calibration)
+    ran = len(history.get("loss", ()))
+    return Training(ran, best_epoch, time.perf_counter() - started, history)
+
+
+def start(model: Autoencoder, x: np.ndarray, statistics: Statistics) -> None:
+    """Sets the scaling of raw units and starts the linear path at principal components, where the model has them."""
+    if not isinstance(model.scaling, Scaling):
+        return
+    model.scaling.set_statistics(statistics.shift, statistics.scale)
+    start_from_pca(model.encoder, model.decoder, fit_pca(scaled(x, statistics), model.latent_dim))
+
+
+def scaled(x: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Raw x in network units, float32."""
+    return (x.astype("float32") - statistics.shift) / statistics.scale
+
+
+def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:
+    """Root mean squared error over rows and features, in the units of x (equation 3)."""
+    return float(np.sqrt(np.mean(np.square(x.astype("float64") - x_hat))))
+
+
+def measure(model: Autoencoder, splits: Splits, statistics: Statistics) -> dict[str, Any]:
+    """RMSE per feature in raw units on each split, beside PCA's with as many components, fitted on the training rows."""
+    pca = fit_pca(scaled(splits.train, statistics), model.latent_dim)
+    baseline = pca.reconstruct(scaled(splits.test, statistics)) * statistics.scale + statistics.shift
+    metrics = {
+        f"rmse_{name}": rmse(rows, model.reconstruct(rows))
+        for name, rows in splits.parts().items()
+        if name != "calibration"
+    }
+    return {**metrics, "rmse_test_pca": rmse(splits.test, baseline)}
