@@ -94,4 +94,8 @@ def reference_rows(model: Autoencoder) -> np.ndarray:
     if np.issubdtype(np.dtype(model.raw_dtype), np.integer):
         limits = np.iinfo(model.raw_dtype)
         rows = np.clip(np.rint(rows), limits.min, limits.max)
-    return np.maximum(rows, 0.0).astype(model.raw_dtype) if getattr(model.scaling, "non_negative", False) else rows.astype(model.raw_dtype)
+    return (
+        np.maximum(rows, 0.0).astype(model.raw_dtype)
+        if getattr(model.scaling, "non_negative", False)
+        else rows.astype(model.raw_dtype)
+    )

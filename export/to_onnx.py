@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import tf2onnx
+from keras_ae.export.graphs import Graph
+from keras_ae.export.parity import Reference
 from onnx import external_data_helper
 
 from keras_ae.errors import ExportError
-from keras_ae.export.graphs import Graph
-from keras_ae.export.parity import Reference
 
 OPSET = 18
 IR_VERSION = 9
@@ -58,9 +58,7 @@ def convert(graph: Graph) -> Any:
         raise ExportError(f"{graph.name} could not be converted to ONNX: {type(error).__name__}: {error}") from error
     finally:
         logger.setLevel(level)
-    foreign = [
-        f"{node.op_type} (layer {_layer(node.name)})" for node in _nodes(model.graph) if not _is_known(node)
-    ]
+    foreign = [f"{node.op_type} (layer {_layer(node.name)})" for node in _nodes(model.graph) if not _is_known(node)]
     if foreign:
         raise ExportError(f"{graph.name} holds ops that ONNX does not know: {', '.join(dict.fromkeys(foreign))}.")
     model.ir_version = IR_VERSION

@@ -4,17 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-
-from keras_ae.errors import ExportError
 from keras_ae.export.graphs import Graph
 from keras_ae.export.parity import Reference
+
+from keras_ae.errors import ExportError
 
 VERSION = "saved_model/1"
 
 
-def export_saved_model(
-    graphs: dict[str, Graph], folder: Path, reference: Reference
-) -> dict[str, dict[str, float]]:
+def export_saved_model(graphs: dict[str, Graph], folder: Path, reference: Reference) -> dict[str, dict[str, float]]:
     """Writes `saved_model/1` below the folder, loads it with TensorFlow's loader and compares it with Keras."""
     module = tf.Module()
     module.weights = list({id(v): v for graph in graphs.values() for v in graph.variables}.values())

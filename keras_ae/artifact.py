@@ -43,7 +43,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not known or hashlib.sha256(blank.encode()).hexdigest() != own:
         raise ArtifactError(f"{path} was changed after it was written.")
     if manifest["schema"] > SCHEMA:
-        raise ArtifactError(f"{path} must have a schema of at most {SCHEMA}. Received: {manifest['schema']}; update keras-ae.")
+        raise ArtifactError(
+            f"{path} must have a schema of at most {SCHEMA}. Received: {manifest['schema']}; update keras-ae."
+        )
     return dict(manifest)
 
 
@@ -101,7 +103,9 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     folder = Path(os.path.abspath(folder))
     if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))):
-        raise InputError(f"{folder} must be new, empty or an artifact to replace. Received: something else's folder or file.")
+        raise InputError(
+            f"{folder} must be new, empty or an artifact to replace. Received: something else's folder or file."
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))

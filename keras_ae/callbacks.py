@@ -1,5 +1,6 @@
 """Keras callbacks that autoencoders need."""
 
+import math
 from typing import Any
 
 import keras
@@ -43,26 +44,58 @@ class WeightAnnealing(keras.callbacks.Callback):
             logs[f"{self.layer}_weight"] = float(self._target.weight.numpy())
 
 
-class BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest monitored value, and stops when it no longer falls.
+class CosineDecay(keras.callbacks.Callback):
+    """Multiplies the learning rate so that it falls along half a cosine to nothing (Loshchilov and Hutter 2017, equation 5).
 
-    Unlike `keras.callbacks.EarlyStopping` it counts only epochs that were validated (`validation_freq`), the weights
-    before training are a candidate, and the best weights come back however training ends.
+    A callback and not a schedule of the optimizer, so that other callbacks can lower the rate too.
+
+    Args:
+        epochs: that `fit` is given.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def _share(self, epoch: int) -> float:
+        return 0.5 * (1.0 + math.cos(math.pi * epoch / self.epochs))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch > 0:
+            optimizer = self.model.optimizer
+            optimizer.learning_rate.assign(optimizer.learning_rate * self._share(epoch) / self._share(epoch - 1))
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the lowest monitored value; when it no longer falls, goes back to them and
+    cuts the learning rate; after some cuts, stops.
+
+    Unlike `keras.callbacks.EarlyStopping` and `ReduceLROnPlateau` it counts only epochs that were validated
+    (`validation_freq`), the weights before training are a candidate, and the best weights come back however training ends.
 
     Args:
         monitor: key of the epoch's logs.
-        patience: validated epochs without a new best after which training stops; None never stops.
+        patience: validated epochs without a new best before a cut.
+        cuts: of the learning rate, before training stops.
+        factor: of each cut.
         initial: the value before training, if known.
     """
 
-    def __init__(self, monitor: str = "val_loss", patience: int | None = None, initial: float = np.inf) -> None:
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 6,
+        cuts: int = 3,
+        factor: float = 0.3,
+        initial: float = np.inf,
+    ) -> None:
         super().__init__()
-        self.monitor, self.patience, self.best = monitor, patience, float(initial)
-        self.best_epoch = 0
+        self.monitor, self.patience, self.cuts, self.factor = monitor, patience, cuts, factor
+        self.best, self.best_epoch = float(initial), 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._weights = self.model.get_weights() if np.isfinite(self.best) else None
-        self._waited = 0
+        self._waited = self._made = 0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         value = (logs or {}).get(self.monitor)
@@ -73,8 +106,15 @@ class BestWeights(keras.callbacks.Callback):
             self._weights = self.model.get_weights()
             return
         self._waited += 1
-        if not np.isfinite(value) or (self.patience is not None and self._waited >= self.patience):
+        if np.isfinite(value) and self._waited < self.patience:
+            return
+        if self._made == self.cuts or self._weights is None:
             self.model.stop_training = True
+            return
+        self.model.set_weights(self._weights)
+        rate = self.model.optimizer.learning_rate
+        rate.assign(rate * self.factor)
+        self._made, self._waited = self._made + 1, 0
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._weights is not None:

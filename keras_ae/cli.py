@@ -64,7 +64,9 @@ def fit(
     latent_dim: Annotated[
         int | None, typer.Option(help="Numbers in z. [default: 16, or half the features where they are few]")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most. [default: about 4,000 steps, at least 10 epochs]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="At most. [default: about 4,000 steps, at least 10 epochs]")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step. [default: 128, less for small data]")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the noise.")] = 0,
     network: Annotated[
@@ -72,7 +74,9 @@ def fit(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="NAME=VALUE", help="Of the recipe or network, such as hidden=[512,256]; repeat."),
+        typer.Option(
+            "--option", metavar="NAME=VALUE", help="Of the recipe or network, such as hidden=[512,256]; repeat."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +100,9 @@ def fit(
         return _print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
-    typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA with as many components: {metrics['rmse_test_pca']:.4g})")
+    typer.echo(
+        f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA with as many components: {metrics['rmse_test_pca']:.4g})"
+    )
     for kind, figures in fitted.manifest["exports"].items():
         typer.echo(f"  {kind:<20} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
     typer.echo(f"  next                 keras-ae info {out}")
@@ -123,7 +129,9 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
     if as_json:
         return _print_json(manifest)
     source = manifest["input"]
-    typer.echo(f"{artifact}: {manifest['name']}, made by keras-ae {manifest['versions']['keras_ae']} on {manifest['created']}")
+    typer.echo(
+        f"{artifact}: {manifest['name']}, made by keras-ae {manifest['versions']['keras_ae']} on {manifest['created']}"
+    )
     typer.echo(f"  input      {source['dtype']} (batch, {', '.join(map(str, source['shape']))})")
     if manifest.get("columns"):
         typer.echo(f"  columns    {', '.join(manifest['columns'])}")
@@ -132,7 +140,9 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
     for name, value in manifest.get("metrics", {}).items():
         typer.echo(f"  {name:<16} {value:.6g}")
     for kind, figures in manifest["exports"].items():
-        typer.echo(f"  {kind:<16} largest difference {figures['max_abs_diff']:.2e} ({figures['max_rel_diff']:.1e} relative)")
+        typer.echo(
+            f"  {kind:<16} largest difference {figures['max_abs_diff']:.2e} ({figures['max_rel_diff']:.1e} relative)"
+        )
     for note in manifest.get("notes", ()):
         typer.echo(f"  note: {note}")
 
@@ -289,8 +299,8 @@ def _tensorflow(what: str) -> Iterator[None]:
 def _progress() -> Iterator[Any]:
     """Tells what runs, on stderr: a bar on a terminal, a line a stage otherwise."""
     from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeRemainingColumn
     from rich.progress import BarColumn as Bar
+    from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -303,7 +313,9 @@ def _progress() -> Iterator[Any]:
 
         yield tell
         return
-    with Progress(TextColumn("{task.description}"), Bar(), TimeRemainingColumn(), console=console, transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"), Bar(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(what: str, share: float | None = None) -> None:

@@ -1,10 +1,10 @@
 """What can go wrong, as one tree:
 
-    KerasAEError
-    ├── InputError      what the user gave: a source, rows, an option, a target folder
-    ├── ArtifactError   a folder that is not a whole, unchanged artifact
-    ├── ExportError     a graph that does not leave, or does not agree with Keras
-    └── MissingExtra    a package that an extra of keras-ae brings
+KerasAEError
+├── InputError      what the user gave: a source, rows, an option, a target folder
+├── ArtifactError   a folder that is not a whole, unchanged artifact
+├── ExportError     a graph that does not leave, or does not agree with Keras
+└── MissingExtra    a package that an extra of keras-ae brings
 """
 
 

@@ -1,7 +1,7 @@
-"""Keras's own `fit`, fed by row numbers: arrays stay resident and the compiled step gathers its batch from them.
+"""Keras's own `fit`, fed by positions: arrays stay resident and the compiled step gathers its batch from them.
 
 With plain `fit` on arrays a small model spends its time in the input pipeline and in Python between steps. Here the data set
-that Keras iterates holds only row numbers, many steps run in one call (`steps_per_execution`), and the step, with its
+that Keras iterates holds only positions, many steps run in one call (`steps_per_execution`), and the step, with its
 gather, is one compiled graph. Callbacks, History, validation and the progress bar are Keras's.
 """
 
@@ -16,13 +16,15 @@ import tensorflow as tf
 _MOST_BYTES = 4 << 30
 _STEPS_COMPILED = 256
 _STEPS_PLAIN = 32
+VALIDATION_BATCH = 1024
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _CONVOLUTIONS += (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 
 
 class _Rows:
-    """Rows resident under one name; a variable, so that a later fit's rows need no new trace."""
+    """Rows resident under a name, with the order in which an epoch visits them; variables, so that later rows need no new
+    trace. Not a Keras attribute: a saved model holds no data."""
 
     def __init__(self) -> None:
         self.variables: dict[str, tf.Variable] = {}
@@ -37,11 +39,40 @@ class _Rows:
             )
 
     def take(self, data: Any) -> Any:
-        """The batch that a data set's element stands for; anything but our row numbers is the batch itself."""
-        if isinstance(data, dict) and len(data) == 1 and next(iter(data)) in ("train_rows", "validation_rows"):
-            name, index = next(iter(data.items()))
-            return tf.gather(self.variables[name], index)
+        """The batch that a data set's element stands for; anything but our positions is the batch itself."""
+        if isinstance(data, dict) and set(data) == {"train_positions"}:
+            index = tf.gather(self.variables["order"], data["train_positions"])
+            return tf.gather(self.variables["train"], index)
+        if isinstance(data, dict) and set(data) == {"validation_positions"}:
+            return tf.gather(self.variables["validation"], data["validation_positions"])
         return data
+
+    def positions(self, name: str, batch: int) -> tf.data.Dataset:
+        """The positions of each batch of the rows under a name, the last one short: one element a step."""
+        rows = int(self.variables[name].value().shape[0] or tf.shape(self.variables[name])[0])
+
+        def of_step(step: Any) -> dict[str, Any]:
+            start = tf.cast(step, tf.int32) * batch
+            return {f"{name}_positions": tf.range(start, tf.minimum(start + batch, rows))}
+
+        # On one thread: the steps are what needs the cores.
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 1
+        options.autotune.enabled = False
+        return tf.data.Dataset.range(math.ceil(rows / batch)).map(of_step).with_options(options)
+
+
+class _Shuffle(keras.callbacks.Callback):
+    """Sets the order of each epoch, which follows from (seed, epoch) alone."""
+
+    def __init__(self, rows: _Rows, seed: int) -> None:
+        super().__init__()
+        self.rows, self.seed = rows, seed
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        order = self.rows.variables["order"]
+        index = tf.range(tf.shape(order)[0])
+        order.assign(tf.random.experimental.stateless_shuffle(index, seed=[self.seed, epoch]))
 
 
 class ResidentModel(keras.Model):
@@ -50,7 +81,6 @@ class ResidentModel(keras.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rows = _Rows()
-        self._epoch = tf.Variable(0, dtype="int64", trainable=False)
         self._traced_steps: int | None = None
 
     def compile(self, *args: Any, jit_compile: Any = "auto", **kwargs: Any) -> None:
@@ -69,24 +99,18 @@ class ResidentModel(keras.Model):
         `steps_per_execution` or a callback looks at single batches."""
         if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
             return super().fit(x, y, batch_size=batch_size, **kwargs)
-        x = np.asarray(x)
         self._check_rows("x", x)
         batch = min(batch_size or 32, len(x))
-        validation = self._resident_validation(kwargs, batch)
-        shuffle = kwargs.pop("shuffle", True)
-        self._rows.put("train_rows", x)
-        self._epoch.assign(kwargs.get("initial_epoch", 0) - 1)
-        seed = int(keras.random.randint((), 0, 2**31 - 1)) if shuffle else None
-        steps = self._steps_a_call(kwargs.get("callbacks") or (), math.ceil(len(x) / batch))
-        callbacks = [*_as_list(kwargs.pop("callbacks", None)), _CountEpochs(self._epoch)]
-        self.steps_per_execution = steps
+        self._rows.put("train", x)
+        self._rows.put("order", np.arange(len(x), dtype="int32"))
+        if kwargs.pop("shuffle", True):
+            seed = int(keras.random.randint((), 0, 2**31 - 1))
+            kwargs["callbacks"] = [_Shuffle(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
+        self._put_validation(kwargs, batch)
+        self.steps_per_execution = self._steps_a_call(kwargs.get("callbacks"), math.ceil(len(x) / batch))
         try:
-            return super().fit(
-                _row_numbers("train_rows", len(x), batch, seed, self._epoch),
-                callbacks=callbacks,
-                shuffle=False,  # the row numbers come shuffled
-                **{**kwargs, **validation},
-            )
+            # `shuffle=False`: Keras can't shuffle a data set, and would say so.
+            return super().fit(self._rows.positions("train", batch), shuffle=False, **kwargs)
         finally:
             self.steps_per_execution = self._chosen_steps
 
@@ -110,27 +134,25 @@ class ResidentModel(keras.Model):
     def _asks_for_more(kwargs: dict[str, Any]) -> bool:
         ours = {"epochs", "verbose", "callbacks", "validation_data", "validation_freq", "validation_batch_size"}
         ours |= {"shuffle", "initial_epoch"}
-        return any(value is not None for name, value in kwargs.items() if name not in ours) or tf.distribute.has_strategy()
+        return (
+            any(value is not None for name, value in kwargs.items() if name not in ours) or tf.distribute.has_strategy()
+        )
 
     def _check_rows(self, name: str, x: np.ndarray) -> None:
         if x.shape[1:] != self.input_shape[1:] or not len(x):
             wanted = ", ".join(str(n) for n in self.input_shape[1:])
             raise ValueError(f"`{name}` must have shape (rows, {wanted}). Received: {x.shape}.")
 
-    def _resident_validation(self, kwargs: dict[str, Any], batch: int) -> dict[str, Any]:
+    def _put_validation(self, kwargs: dict[str, Any], batch: int) -> None:
         data = kwargs.get("validation_data")
         if isinstance(data, list | tuple) and len(data) == 1:
             data = data[0]
         if not self._can_stay(data):
-            return {}
-        assert data is not None
+            return
         self._check_rows("validation_data", data)
-        self._rows.put("validation_rows", data)
-        size = min(kwargs.get("validation_batch_size") or max(batch, 1024), len(data))
-        return {
-            "validation_data": _row_numbers("validation_rows", len(data), size, None, None),
-            "validation_batch_size": None,
-        }
+        self._rows.put("validation", data)
+        size = kwargs.pop("validation_batch_size", None) or max(batch, VALIDATION_BATCH)
+        kwargs["validation_data"] = self._rows.positions("validation", size)
 
     def _steps_a_call(self, callbacks: Any, steps_an_epoch: int) -> int:
         looks_at_batches = any(
@@ -142,37 +164,6 @@ class ResidentModel(keras.Model):
         if self._chosen_steps != 1 or looks_at_batches or self.run_eagerly:
             return int(self._chosen_steps)
         return min(steps_an_epoch, _STEPS_COMPILED if self.jit_compile else _STEPS_PLAIN)
-
-
-class _CountEpochs(keras.callbacks.Callback):
-    """Tells the data set which epoch it shuffles for, so that the order follows from (seed, epoch)."""
-
-    def __init__(self, counter: tf.Variable) -> None:
-        super().__init__()
-        self.counter = counter
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.counter.assign(epoch)
-
-
-def _row_numbers(name: str, rows: int, batch: int, seed: int | None, epoch: tf.Variable | None) -> tf.data.Dataset:
-    """Batches of row numbers: one element a step, the last one short; shuffled by (seed, epoch), or in order."""
-
-    def order(_: Any) -> Any:
-        index = tf.range(rows)
-        if seed is None or epoch is None:
-            return index
-        return tf.random.experimental.stateless_shuffle(index, seed=tf.stack([tf.constant(seed, tf.int64), epoch]))
-
-    full = rows // batch * batch
-    dataset = tf.data.Dataset.range(1).map(order).flat_map(lambda index: _slices(index, full, batch))
-    steps = math.ceil(rows / batch)
-    return dataset.map(lambda index: {name: index}).apply(tf.data.experimental.assert_cardinality(steps))
-
-
-def _slices(index: Any, full: int, batch: int) -> tf.data.Dataset:
-    slices = tf.data.Dataset.from_tensor_slices(tf.reshape(index[:full], (-1, batch)))
-    return slices.concatenate(tf.data.Dataset.from_tensors(index[full:])).filter(lambda part: tf.size(part) > 0)
 
 
 def _as_list(callbacks: Any) -> Sequence[Any]:

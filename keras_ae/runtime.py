@@ -50,7 +50,7 @@ class Model:
         return self._run("encode", self._rows(x))["z"]
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """z (rows, ...) to x (rows, ...) in raw units."""
+        """Z (rows, ...) to x (rows, ...) in raw units."""
         return self._run("decode", self._latents(z))["x"]
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ class Model:
         return self._run("score", self._rows(x))
 
     def generate(self, n: int, seed: int | None = None) -> np.ndarray:
-        """n observations (n, ...) in raw units; a seed gives the same ones as in Keras and every export."""
+        """N observations (n, ...) in raw units; a seed gives the same ones as in Keras and every export."""
         if n < 1:
             raise InputError(f"`n` must be at least 1. Received: {n}.")
         epsilon = np.random.default_rng(seed).standard_normal((n, self.latent_dim), dtype=np.float32)
@@ -149,7 +149,9 @@ def load(
     manifest = artifact.read_manifest(path)
     held = sorted({name.split("/")[1] for name in manifest["files"] if name.startswith("onnx/")})
     if precision not in held:
-        raise InputError(f"`precision` must be one that {path} holds: {', '.join(held) or 'none'}. Received: {precision!r}.")
+        raise InputError(
+            f"`precision` must be one that {path} holds: {', '.join(held) or 'none'}. Received: {precision!r}."
+        )
     if providers is not None:
         import onnxruntime
 

@@ -9,20 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ae.callbacks import BestWeights
+from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.data import Splits, Statistics
 from keras_ae.errors import InputError
 from keras_ae.layers import Scaling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.recipes import RECIPES
+from keras_ae.resident import VALIDATION_BATCH
 
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 128
 _STEPS = 4_000
 _FEWEST_EPOCHS = 10
 _VALIDATIONS = 50
-_PATIENCE = 12
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_epoch: Callable[[int, int], None] = lambda done, of: None,
 ) -> Training:
-    """Trains in place: scaling and the linear path from statistics of the training rows, then Adam with a cosine schedule;
-    the weights of the best validated epoch are kept, the start among them.
+    """Trains in place: scaling and the linear path from statistics of the training rows, then Adam, whose learning rate falls
+    along a cosine and at each plateau; the weights of the best validated epoch are kept, the start among them.
 
     Raises:
         InputError: where the recipe can't take the rows, or the loss is not finite.
@@ -76,15 +76,17 @@ def train(
     batch_size = batch_size or default_batch_size(len(splits.train))
     epochs = default_epochs(len(splits.train), batch_size) if epochs is None else epochs
     start(model, splits.train, statistics)
-    steps = max(1, epochs * math.ceil(len(splits.train) / batch_size))
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)))
+    model.compile(keras.optimizers.Adam(LEARNING_RATE))
     started = time.perf_counter()
     history: dict[str, list[float]] = {}
     best_epoch = 0
     closed_form = RECIPES[recipe].network == "linear"
     if epochs and not closed_form:
-        initial = model.evaluate(splits.validation, batch_size=1024, verbose=0, return_dict=True)["loss"]
-        best = BestWeights(patience=_PATIENCE, initial=initial)
+        # The reconstruction alone: at inference z is the mean, so the whole loss would look best where the posterior is
+        # widest and training has not begun.
+        term = model.reconstruction.name
+        initial = model.evaluate(splits.validation, batch_size=VALIDATION_BATCH, verbose=0, return_dict=True)[term]
+        best = BestWeights(f"val_{term}", initial=initial)
         total = epochs
 
         def tell(epoch: int, logs: Any) -> None:
@@ -97,12 +99,14 @@ def train(
             epochs=epochs,
             validation_data=splits.validation,
             validation_freq=every,
-            callbacks=[best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks],
+            callbacks=[CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks],
             verbose=0,
         )
         history, best_epoch = fitted.history, best.best_epoch
         if not np.isfinite(history["loss"]).all():
-            raise InputError(f"The loss must stay finite. Received: {history['loss'][-1]} in epoch {len(history['loss'])}.")
+            raise InputError(
+                f"The loss must stay finite. Received: {history['loss'][-1]} in epoch {len(history['loss'])}."
+            )
     if not RECIPES[recipe].variational:
         model.fit_prior(splits.train)
     model.calibrate(splits.calibration)

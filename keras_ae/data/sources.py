@@ -42,7 +42,9 @@ def load_source(source: str | Path | np.ndarray) -> Source:
     if path.is_dir():
         return Source(path.name, _read_images(path))
     if not path.exists():
-        raise InputError(f"No such source: {source}. It must be a file, a folder of images, or one of {', '.join(BUILTIN)}.")
+        raise InputError(
+            f"No such source: {source}. It must be a file, a folder of images, or one of {', '.join(BUILTIN)}."
+        )
     if path.suffix == ".npz":
         arrays = open_npz(path)
         if {"x_train", "x_test"} <= set(arrays):

@@ -89,7 +89,13 @@ def _read_csv(path: Path) -> Rows:
         columns = None if all(_is_number(cell) for cell in first) else tuple(cell.strip() for cell in first)
         with path.open(newline="", encoding="utf-8-sig") as file:
             x = np.loadtxt(
-                file, delimiter=",", skiprows=int(columns is not None), ndmin=2, dtype="float64", quotechar='"', comments=None
+                file,
+                delimiter=",",
+                skiprows=int(columns is not None),
+                ndmin=2,
+                dtype="float64",
+                quotechar='"',
+                comments=None,
             )
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from error

@@ -96,7 +96,7 @@ class RMSELoss(LossLayer):
             raise ValueError(f'`reduction` must be "batch" or "sample". Received: {reduction!r}.')
         if calibrated and reduction != "batch":
             raise ValueError(
-                "`calibrated=True` shares one noise level over the batch and needs `reduction=\"batch\"`. "
+                '`calibrated=True` shares one noise level over the batch and needs `reduction="batch"`. '
                 f"Received: {reduction!r}."
             )
         super().__init__(weight, name=name or ("nll" if calibrated else "rmse"), **kwargs)

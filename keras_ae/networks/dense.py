@@ -8,7 +8,7 @@ import keras
 
 from keras_ae.networks.linear import latent_head, output_head
 
-HIDDEN = (512, 256)
+HIDDEN = (512, 256, 128)
 
 
 def _check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:

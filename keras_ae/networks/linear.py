@@ -56,7 +56,7 @@ def fit_pca(x: np.ndarray, latent_dim: int) -> PrincipalComponents:
 
 
 def latent_head(x: Any, features: Any, latent_dim: int, gaussian: bool, linear: bool = True) -> Any:
-    """z = linear(x) + correction(features): one tensor (batch, latent_dim), or with `gaussian` the pair (mean, log_var).
+    """Z = linear(x) + correction(features): one tensor (batch, latent_dim), or with `gaussian` the pair (mean, log_var).
 
     Args:
         x: the encoder's input, (batch, ...).
@@ -102,7 +102,7 @@ def output_head(z: Any, features: Any, output_shape: tuple[int, ...], activation
 
 
 def linear_encoder(input_shape: tuple[int, ...], latent_dim: int, gaussian: bool = False) -> keras.Model:
-    """z = W x + b: input `x` (batch, *input_shape), output (batch, latent_dim) or the pair (mean, log_var)."""
+    """Z = W x + b: input `x` (batch, *input_shape), output (batch, latent_dim) or the pair (mean, log_var)."""
     x = keras.Input(input_shape, name="x")
     return keras.Model(x, latent_head(x, None, latent_dim, gaussian), name="encoder")
 
