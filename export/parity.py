@@ -45,8 +45,8 @@ class Reference:
         return cls(cases, units, 1.5 / (1 + len(model.p_value.calibration_scores)))
 
     def compare(self, runtime: str, run: Runner) -> dict[str, dict[str, float]]:
-        """Largest differences per function: `max_abs_diff` in the output's units, `max_rel_diff` relative to the largest
-        value of the same feature.
+        """Largest differences per function: `max_abs_diff` in the output's units, `max_rel_diff` relative to the
+        largest value of the same feature.
 
         Raises:
             ExportError: past 1e-5 relative, for missing outputs, or where `generate` ignores its noise.

@@ -26,7 +26,8 @@ _ALIGNMENT = 64
 def export_onnx(
     graphs: dict[str, Graph], folder: Path, reference: Reference, single_file: bool = False
 ) -> dict[str, dict[str, float]]:
-    """Writes `onnx/float32/<function>.onnx` below the folder, checks each, runs it in ONNX Runtime and compares it with Keras.
+    """Writes `onnx/float32/<function>.onnx` below the folder, checks each, runs it in ONNX Runtime and compares it
+    with Keras.
 
     Args:
         graphs: from `graphs_of`.

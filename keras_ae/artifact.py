@@ -27,7 +27,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()  # not read_text, which takes a changed line ending for the same
         manifest = json.loads(text)
         own = manifest["manifest_sha256"]
         known = manifest["format"] == _FORMAT
@@ -37,7 +37,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{folder} is not an artifact: it must be a folder.") from None
     except OSError as error:
         raise ArtifactError(f"{path} could not be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged, or not of a keras_ae artifact.") from error
     blank = text.replace(f'"manifest_sha256": "{own}"', _EMPTY)
     if not known or hashlib.sha256(blank.encode()).hexdigest() != own:
@@ -79,6 +79,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -89,7 +90,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     manifest = {"format": _FORMAT, "schema": SCHEMA, **content, "files": files, "manifest_sha256": ""}
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    (folder / MANIFEST).write_text(text.replace(_EMPTY, f'"manifest_sha256": "{digest}"'), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(text.replace(_EMPTY, f'"manifest_sha256": "{digest}"').encode())
 
 
 @contextlib.contextmanager
@@ -101,12 +102,12 @@ def replacing(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: before the block, where `folder` can't be written, or holds something that is not an artifact.
     """
-    folder = Path(os.path.abspath(folder))
-    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))):
-        raise InputError(
-            f"{folder} must be new, empty or an artifact to replace. Received: something else's folder or file."
-        )
+    folder = Path(os.path.realpath(folder))  # a link goes on pointing where it did
     try:
+        if folder.exists() and not (folder.is_dir() and (_is_artifact(folder) or not any(folder.iterdir()))):
+            raise InputError(
+                f"{folder} must be new, empty or an artifact to replace. Received: something else's folder or file."
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     except OSError as error:
@@ -119,6 +120,14 @@ def replacing(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder} could not be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_artifact(folder: Path) -> bool:
+    """Whether a folder is one of ours, whole or damaged; manifest.json is a name that others use too."""
+    try:
+        return bool(json.loads((folder / MANIFEST).read_bytes())["format"] == _FORMAT)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _umask() -> int:

@@ -10,8 +10,8 @@ import numpy as np
 class WeightAnnealing(keras.callbacks.Callback):
     """Moves the weight of one loss layer from `start` to `end`, linearly over the first `epochs` epochs.
 
-    KL annealing, or warm-up (Bowman et al. 2016, "Generating sentences from a continuous space", section 3.1). The weight is
-    a variable, so nothing is compiled again; it is logged as `<layer>_weight`.
+    KL annealing, or warm-up (Bowman et al. 2016, "Generating sentences from a continuous space", section 3.1). The
+    weight is a variable, so nothing is compiled again; it is logged as `<layer>_weight`.
 
     Args:
         layer: name of the loss layer, as shown in History.
@@ -45,7 +45,8 @@ class WeightAnnealing(keras.callbacks.Callback):
 
 
 class CosineDecay(keras.callbacks.Callback):
-    """Multiplies the learning rate so that it falls along half a cosine to nothing (Loshchilov and Hutter 2017, equation 5).
+    """Multiplies the learning rate so that it falls along half a cosine to nothing (Loshchilov and Hutter 2017,
+    equation 5).
 
     A callback and not a schedule of the optimizer, so that other callbacks can lower the rate too.
 
@@ -71,7 +72,8 @@ class BestWeights(keras.callbacks.Callback):
     cuts the learning rate; after some cuts, stops.
 
     Unlike `keras.callbacks.EarlyStopping` and `ReduceLROnPlateau` it counts only epochs that were validated
-    (`validation_freq`), the weights before training are a candidate, and the best weights come back however training ends.
+    (`validation_freq`), the weights before training are a candidate, and the best weights come back however training
+    ends.
 
     Args:
         monitor: key of the epoch's logs.

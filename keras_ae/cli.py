@@ -1,5 +1,6 @@
 """The command line: each command parses, calls one function, and prints. Heavy imports are inside the commands."""
 
+import inspect
 import json
 import os
 import sys
@@ -15,7 +16,6 @@ from keras_ae import __version__
 from keras_ae.errors import InputError, KerasAEError, MissingExtra
 
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # half of the time to --help would go into importing what paints it
     help="Autoencoders for Keras 3: one fit leaves one artifact that is proven to run everywhere.",
@@ -23,6 +23,8 @@ app = typer.Typer(
 
 
 class ExportKind(StrEnum):
+    """Formats of `keras-ae export --to`."""
+
     saved_model = "saved_model"
     onnx = "onnx"
 
@@ -68,7 +70,7 @@ def fit(
         int | None, typer.Option(help="At most. [default: about 4,000 steps, at least 10 epochs]")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step. [default: 128, less for small data]")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the noise.")] = 0,
     network: Annotated[
         str | None, typer.Option(help="dense, conv or linear. [default: dense for vectors, else conv]")
     ] = None,
@@ -90,6 +92,9 @@ def fit(
     data = load_source(source)  # before TensorFlow's import, so that a wrong path is told at once
     with _tensorflow("Training"):
         from keras_ae import pipeline
+    taken = [name for name in options if name in inspect.signature(pipeline.fit).parameters]
+    if taken:
+        raise InputError(f"`--option` must be of the recipe or the network. Received: {taken[0]!r}.")
     with _progress() as progress:
         fitted = pipeline.fit(
             data, out, recipe, latent_dim, epochs, batch_size, seed, network, progress=progress, **options
@@ -100,9 +105,7 @@ def fit(
         return _print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
-    typer.echo(
-        f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA with as many components: {metrics['rmse_test_pca']:.4g})"
-    )
+    typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA with as many: {metrics['rmse_test_pca']:.4g})")
     for kind, figures in fitted.manifest["exports"].items():
         typer.echo(f"  {kind:<20} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
     typer.echo(f"  next                 keras-ae info {out}")
@@ -202,7 +205,7 @@ def generate(
     artifact: Artifact,
     out: Out,
     n: Annotated[int, typer.Option("--n", "-n", help="Rows to generate.")],
-    seed: Annotated[int | None, typer.Option(help="Same seed, same rows. [default: new rows each time]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same rows. [default: new rows each time]")] = None,
 ) -> None:
     """New rows, in raw units, drawn from the model."""
     from keras_ae import runtime
@@ -332,7 +335,7 @@ def _fail(message: str, code: int) -> NoReturn:
 def main() -> None:
     """Runs the command line: errors are one line on stderr; exit 2 for bad input, 130 for Ctrl-C, 1 for what failed."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except KerasAEError as error:
         _fail(str(error), error.exit_code)
     except _UsageError as error:
@@ -344,3 +347,5 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except OSError as error:
+        _fail(str(error), 1)

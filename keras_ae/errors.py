@@ -32,7 +32,7 @@ class ExportError(KerasAEError, RuntimeError):
     exit_code = 1
 
 
-class MissingExtra(KerasAEError, ImportError):
+class MissingExtra(KerasAEError, ImportError):  # noqa: N818  (named for what it says)
     """A command needs packages that are not installed; the message says how to get them."""
 
     exit_code = 2

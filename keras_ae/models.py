@@ -22,7 +22,8 @@ class Autoencoder(ResidentModel):
 
     The training graph is `x -> scaling -> encoder -> latent -> decoder -> inverse scaling`, with loss layers on the
     tensors that they read; `compile("adam")` and `fit(x)` need no loss and no target. The submodels stay available as
-    `encoder` and `decoder`, in scaled units; `encode`, `decode`, `reconstruct`, `score` and `generate` work on raw arrays.
+    `encoder` and `decoder`, in scaled units; `encode`, `decode`, `reconstruct`, `score` and `generate` work on raw
+    arrays.
 
     Args:
         encoder: Keras model from one observation (batch, ...) to z, or to what `latent` takes, such as (mean, log_var).
@@ -31,8 +32,8 @@ class Autoencoder(ResidentModel):
         reconstruction: loss layer called on (x, x_hat), in scaled units; RMSELoss() by default.
         regularizers: loss layers called on the tensors that their `reads` names (`x`, `posterior`, `z`, `x_hat`);
             a layer without `reads` is called on z.
-        scaling: layer between raw and scaled units, with an `inverse` argument (Scaling, Proportions); None for x as it is.
-        input_dtype: of raw x, for instance "uint8" for pixels.
+        scaling: layer between raw and scaled units, with an `inverse` argument (Scaling, Proportions); None for x as
+        it is. input_dtype: of raw x, for instance "uint8" for pixels.
 
     Raises:
         ValueError: where shapes don't fit; the message names both.
@@ -118,11 +119,11 @@ class Autoencoder(ResidentModel):
     def functions(self) -> dict[str, keras.Model]:
         """The deployable graphs by name, built anew from the submodels: no loss layer, no noise, dict in and out.
 
-        encode x -> z; decode z -> x; reconstruct x -> x_hat; score x -> score, p_value; generate epsilon -> x. `x` and `x_hat` are raw,
-        (batch, ...), of two names since an ONNX graph can't have an input and an output of one name; `z` (batch, ...) the posterior mean; `score` (batch,) the RMSE of one row in scaled units, higher
-        is more anomalous; `p_value` (batch,) is there after `calibrate`; `epsilon` (batch, latent_dim) is standard normal
-        noise. The graphs share the model's weights, so they follow further training.
-        """
+        encode x -> z; decode z -> x; reconstruct x -> x_hat; score x -> score, p_value; generate epsilon -> x. `x`
+        and `x_hat` are raw, (batch, ...), of two names since an ONNX graph can't have an input and an output of one
+        name; `z` (batch, ...) the posterior mean; `score` (batch,) the RMSE of one row in scaled units, higher is
+        more anomalous; `p_value` (batch,) is there after `calibrate`; `epsilon` (batch, latent_dim) is standard
+        normal noise. The graphs share the model's weights, so they follow further training."""
         x = keras.Input(self.input_shape[1:], dtype=self.raw_dtype, name="x")
         z = keras.Input(self.latent_shape, name="z")
         epsilon = keras.Input((self.latent_dim,), name="epsilon")

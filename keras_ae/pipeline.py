@@ -275,8 +275,8 @@ def _check_sign(model: Autoencoder, data: Source) -> None:
     if len(negative):
         row, *column = (int(i) for i in negative[0])
         raise InputError(
-            f"Recipe {model.name!r} takes distributions and needs values of at least 0. "
-            f"Received: {data.rows.x[tuple(negative[0])]} in row {row}, column {column[0] if len(column) == 1 else column}."
+            f"Recipe {model.name!r} takes distributions, values of at least 0. "
+            f"Received: {data.rows.x[tuple(negative[0])]} in row {row}, column {tuple(column)}."
         )
 
 

@@ -1,8 +1,8 @@
 """Keras's own `fit`, fed by positions: arrays stay resident and the compiled step gathers its batch from them.
 
-With plain `fit` on arrays a small model spends its time in the input pipeline and in Python between steps. Here the data set
-that Keras iterates holds only positions, many steps run in one call (`steps_per_execution`), and the step, with its
-gather, is one compiled graph. Callbacks, History, validation and the progress bar are Keras's.
+With plain `fit` on arrays a small model spends its time in the input pipeline and in Python between steps. Here the
+data set that Keras iterates holds only positions, many steps run in one call (`steps_per_execution`), and the step,
+with its gather, is one compiled graph. Callbacks, History, validation and the progress bar are Keras's.
 """
 
 import math
@@ -18,13 +18,19 @@ _STEPS_COMPILED = 256
 _STEPS_PLAIN = 32
 VALIDATION_BATCH = 1024
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_CONVOLUTIONS += (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+_CONVOLUTIONS: tuple[type, ...] = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
 
 
 class _Rows:
-    """Rows resident under a name, with the order in which an epoch visits them; variables, so that later rows need no new
-    trace. Not a Keras attribute: a saved model holds no data."""
+    """Rows resident under a name, with the order in which an epoch visits them; variables, so that later rows need no
+    new trace. Not a Keras attribute: a saved model holds no data."""
 
     def __init__(self) -> None:
         self.variables: dict[str, tf.Variable] = {}
@@ -94,9 +100,14 @@ class ResidentModel(keras.Model):
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._chosen_steps = self.steps_per_execution
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Restores a saved optimizer; Keras itself does so only where `compile` is its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
-        """Keras's `fit`. Arrays without targets stay resident, and steps run several to a call unless `compile` was given
-        `steps_per_execution` or a callback looks at single batches."""
+        """Keras's `fit`. Arrays without targets stay resident, and steps run several to a call unless `compile` was
+        given `steps_per_execution` or a callback looks at single batches."""
         if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
             return super().fit(x, y, batch_size=batch_size, **kwargs)
         self._check_rows("x", x)
@@ -147,7 +158,7 @@ class ResidentModel(keras.Model):
         data = kwargs.get("validation_data")
         if isinstance(data, list | tuple) and len(data) == 1:
             data = data[0]
-        if not self._can_stay(data):
+        if not isinstance(data, np.ndarray) or not self._can_stay(data):
             return
         self._check_rows("validation_data", data)
         self._rows.put("validation", data)

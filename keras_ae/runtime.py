@@ -171,7 +171,8 @@ def _converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray
         converted = array.astype(dtype)
     if dtype.kind != "f" and not np.array_equal(converted, array):
         raise InputError(
-            f"`{name}` must be whole numbers that {dtype} holds, as in training. Received: {array.dtype} with other values."
+            f"`{name}` must be whole numbers that {dtype} holds, as in training. "
+            f"Received: {array.dtype} with other values."
         )
     return converted
 

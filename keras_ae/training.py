@@ -67,8 +67,9 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_epoch: Callable[[int, int], None] = lambda done, of: None,
 ) -> Training:
-    """Trains in place: scaling and the linear path from statistics of the training rows, then Adam, whose learning rate falls
-    along a cosine and at each plateau; the weights of the best validated epoch are kept, the start among them.
+    """Trains in place: scaling and the linear path from statistics of the training rows, then Adam, whose learning
+    rate falls along a cosine and at each plateau; the weights of the best validated epoch are kept, the start among
+    them.
 
     Raises:
         InputError: where the recipe can't take the rows, or the loss is not finite.
@@ -133,7 +134,9 @@ def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:
 
 
 def measure(model: Autoencoder, splits: Splits, statistics: Statistics) -> dict[str, Any]:
-    """RMSE per feature in raw units on each split, beside PCA's with as many components, fitted on the training rows."""
+    """RMSE per feature in raw units on each split, beside PCA's with as many components, fitted on the training
+    rows.
+    """
     pca = fit_pca(scaled(splits.train, statistics), model.latent_dim)
     baseline = pca.reconstruct(scaled(splits.test, statistics)) * statistics.scale + statistics.shift
     metrics = {

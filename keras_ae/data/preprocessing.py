@@ -28,8 +28,8 @@ def fit_scaling(x: np.ndarray) -> Statistics:
     """Mean and scale of raw training rows x (rows, ...).
 
     Features that share a unit (pixels, samples of one signal) share one scale, since dividing each by its own
-    deviation would blow up the noise of quiet ones; columns of different units are each divided by their deviation. They are
-    taken to share a unit where the median deviation is at least a tenth of the largest: in digits, pixels and
+    deviation would blow up the noise of quiet ones; columns of different units are each divided by their deviation.
+    They are taken to share a unit where the median deviation is at least a tenth of the largest: in digits, pixels and
     sensor windows it is a third and more, in tables with units that differ it is far below.
     """
     total = np.zeros(x.shape[1:])

@@ -28,7 +28,8 @@ class Source:
 
 
 def load_source(source: str | Path | np.ndarray) -> Source:
-    """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder of images, an array.
+    """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder of images,
+    an array.
 
     Raises:
         InputError: for what is missing, empty or not numbers.
@@ -77,7 +78,8 @@ def _keras(name: str) -> Callable[[], Source]:
 def _with_test(
     name: str, x: np.ndarray | None, y: np.ndarray | None, x_test: np.ndarray | None, y_test: np.ndarray | None
 ) -> Source:
-    assert x is not None and x_test is not None
+    assert x is not None
+    assert x_test is not None
     rows, test = Rows(as_numbers(x, f"{name}, x_train"), y), Rows(as_numbers(x_test, f"{name}, x_test"), y_test)
     if rows.x.shape[1:] != test.x.shape[1:]:
         raise InputError(

@@ -35,7 +35,7 @@ class Splits:
     def describe(self) -> dict[str, Any]:
         """Rows and sha256 of each split, for the manifest."""
         return {
-            name: {"rows": len(rows), "sha256": hashlib.sha256(np.ascontiguousarray(rows)).hexdigest()}
+            name: {"rows": len(rows), "sha256": hashlib.sha256(rows.tobytes()).hexdigest()}
             for name, rows in self.parts().items()
         }
 
@@ -44,8 +44,8 @@ class Splits:
 
 
 def split(source: Source, seed: int) -> Splits:
-    """Splits by seed: a tenth each for validation (at most 5,000 rows), calibration (2,000) and, unless the source brings
-    its own, test (10,000); the rest trains.
+    """Splits by seed: a tenth each for validation (at most 5,000 rows), calibration (2,000) and, unless the source
+    brings its own, test (10,000); the rest trains.
 
     Raises:
         InputError: for fewer than 10 rows, or rows that are all the same.
@@ -73,7 +73,7 @@ def _duplicates(parts: dict[str, np.ndarray]) -> dict[str, int]:
     seen: set[bytes] = set()
     counts = {}
     for name in ("train", "validation", "calibration", "test"):
-        rows = [hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in parts[name]]
+        rows = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in parts[name]]
         if name != "train":
             counts[name] = sum(row in seen for row in rows)
         seen.update(rows)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,19 @@ def read_rows(path: Path, key: str | None = None) -> Rows:
         raise InputError(f"No such file: {path}.")
     if path.suffix not in ENDINGS:
         raise InputError(f"A file of rows must end in {', '.join(ENDINGS)}. Received: {path.name}.")
+    if path.is_dir():
+        raise InputError(f"{path} must be a file. Received: a folder.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty.")
     reader = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix)
     rows = reader(path) if reader is not None else _read_npz(path, key)
-    if rows.y is not None and len(rows.y) != len(rows.x):
-        raise InputError(f"{path}: `y` must have one label a row. Received: {len(rows.y)} labels, {len(rows.x)} rows.")
+    if rows.y is not None and rows.y.shape[:1] != rows.x.shape[:1]:
+        raise InputError(
+            f"{path}: `y` must have one label a row. Received: labels of shape {rows.y.shape}, {len(rows.x)} rows."
+        )
+    if rows.columns is not None and len(set(rows.columns)) < len(rows.columns):
+        twice = next(name for i, name in enumerate(rows.columns) if name in rows.columns[:i])
+        raise InputError(f"{path}: each column must have a name of its own. Received: {twice!r} more than once.")
     return rows
 
 
@@ -56,42 +64,47 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz; pickled objects are refused, not loaded."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except Exception as error:  # what zipfile, zlib and NumPy raise for damaged bytes has no common base
         raise InputError(f"{path} is not a readable .npz of plain arrays: {error}") from error
-    except Exception as error:  # zipfile.BadZipFile and zlib.error have no common base with the above
-        if type(error).__module__ in ("zipfile", "zlib"):
-            raise InputError(f"{path} is damaged: {error}") from error
-        raise
 
 
 def _read_npy(path: Path) -> Rows:
     try:
-        return Rows(as_numbers(np.load(path, allow_pickle=False), str(path)))
-    except (ValueError, OSError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
+        with path.open("rb") as file:
+            x = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # what NumPy raises for damaged bytes has no common base
         raise InputError(f"{path} is not a readable .npy of numbers: {error}") from error
+    return Rows(as_numbers(x, str(path)))
 
 
 def _read_npz(path: Path, key: str | None) -> Rows:
     arrays = open_npz(path)
-    names = [key] if key else [name for name in ("X", "x", "z", "arr_0") if name in arrays] or list(arrays)
-    if len(names) != 1 and not (set(names) & {"X", "x", "z", "arr_0"}):
-        raise InputError(f"{path} must hold an array `X` (and optional `y`). Received: {', '.join(arrays) or 'none'}.")
-    return Rows(as_numbers(arrays[names[0]], str(path)), arrays.get("y"))
+    if key is None:
+        known: list[str] = [name for name in ("X", "x", "z", "arr_0") if name in arrays]
+        if not known and len(arrays) != 1:
+            raise InputError(
+                f"{path} must hold an array `X` (and optional `y`). Received: {', '.join(arrays) or 'none'}."
+            )
+        key = known[0] if known else next(iter(arrays))
+    if key not in arrays:
+        raise InputError(f"{path} must hold an array {key!r}. Received: {', '.join(arrays) or 'none'}.")
+    return Rows(as_numbers(arrays[key], str(path)), arrays.get("y"))
 
 
 def _read_csv(path: Path) -> Rows:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            first = next(csv.reader(file), [])
+            reader = csv.reader(file)
+            first = next(filter(None, reader), [])
+            header_lines = reader.line_num
         columns = None if all(_is_number(cell) for cell in first) else tuple(cell.strip() for cell in first)
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that there are no rows is said below
             x = np.loadtxt(
                 file,
                 delimiter=",",
-                skiprows=int(columns is not None),
+                skiprows=header_lines if columns is not None else 0,
                 ndmin=2,
                 dtype="float64",
                 quotechar='"',
@@ -101,8 +114,12 @@ def _read_csv(path: Path) -> Rows:
         raise InputError(f"{path} is not UTF-8 text: {error}") from error
     except ValueError as error:
         raise _csv_error(path) from error
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{path} is not a readable .csv: {error}") from error
     if x.size == 0:
         raise InputError(f"{path} holds no rows.")
+    if columns is not None and x.shape[1] != len(columns):
+        raise _csv_error(path)
     return Rows(as_numbers(x, str(path), columns), columns=columns)
 
 
@@ -111,25 +128,28 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return cell.strip() == ""
-    return True
+    return cell.isascii() and "_" not in cell  # Python's numbers are more than those of a table
 
 
 def _csv_error(path: Path) -> InputError:
     """The first cell that is not a number, by row and column; NumPy counts from the first row that it was given."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        first = next(reader)
-        has_header = not all(_is_number(cell) for cell in first)
-        for number, cells in enumerate(reader, start=2):
-            if not cells:
-                continue
+        first: list[str] = []
+        for cells in filter(None, reader):
+            where = f"{path}, line {reader.line_num}"
+            if not first:
+                first = cells
+                has_header = not all(_is_number(cell) for cell in first)
+                if has_header:
+                    continue
             if len(cells) != len(first):
-                return InputError(f"{path}, line {number}: must have {len(first)} columns. Received: {len(cells)}.")
+                return InputError(f"{where}: must have {len(first)} columns. Received: {len(cells)}.")
             for i, cell in enumerate(cells):
                 if not _is_number(cell) or not cell.strip():
                     name = first[i].strip() if has_header else f"number {i}"
                     what = "an empty cell" if not cell.strip() else repr(cell)
-                    return InputError(f"{path}, line {number}, column {name}: must be a number. Received: {what}.")
+                    return InputError(f"{where}, column {name}: must be a number. Received: {what}.")
     return InputError(f"{path}, line 1: must be numbers or column names. Received: {first}.")
 
 
@@ -140,8 +160,9 @@ def _read_parquet(path: Path) -> Rows:
     except ImportError as error:
         raise MissingExtra("Reading and writing parquet", "parquet") from error
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        with pq.ParquetFile(path) as file:  # not read_table, which takes a folder named a=1 for a column
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable parquet file: {error}") from error
     metadata = table.schema.metadata or {}
     for field in table.schema:
@@ -151,7 +172,7 @@ def _read_parquet(path: Path) -> Rows:
     columns = tuple(table.column_names)
     if not columns or not table.num_rows:
         raise InputError(f"{path} holds no rows.")
-    x = np.column_stack([table.column(name).cast(pa.float64()).to_numpy() for name in columns])
+    x = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns])
     shape = json.loads(metadata[b"keras_ae_shape"]) if b"keras_ae_shape" in metadata else None
     x = as_numbers(x, str(path), columns)
     return Rows(x.reshape(len(x), *shape)) if shape else Rows(x, columns=columns)
@@ -246,7 +267,7 @@ def _write_table(path: Path, ending: str, arrays: dict[str, np.ndarray], columns
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table: Any = pa.table({name: column for name, column in zip(names, np.hstack(parts).T, strict=True)})
+    table: Any = pa.table(dict(zip(names, np.hstack(parts).T, strict=True)))
     first = next(iter(arrays.values()))
     if len(arrays) == 1 and first.ndim > 2:
         table = table.replace_schema_metadata({"keras_ae_shape": json.dumps(first.shape[1:])})

@@ -14,9 +14,9 @@ CAPACITY = 2000
 class ConformalPValue(keras.layers.Layer):
     """p = (1 + number of calibration scores at least as high) / (1 + number of calibration scores).
 
-    Called on scores (batch,); returns p-values (batch,) in (0, 1]. For rows drawn like the calibration rows, and not used
-    in training, P(p <= alpha) <= alpha whatever the model (Vovk, Gammerman and Shafer 2005, proposition 2.8; Bates et al.
-    2023, "Testing for outliers with conformal p-values", equation 3).
+    Called on scores (batch,); returns p-values (batch,) in (0, 1]. For rows drawn like the calibration rows, and not
+    used in training, P(p <= alpha) <= alpha whatever the model (Vovk, Gammerman and Shafer 2005, proposition 2.8;
+    Bates et al. 2023, "Testing for outliers with conformal p-values", equation 3).
     """
 
     def build(self, input_shape: Any) -> None:

@@ -23,7 +23,10 @@ def bound_log_var(log_var: Any) -> Any:
     The gradient passes through the clip as if it were not there: a hard clip would have gradient zero outside, and a
     posterior that left the range could never come back.
     """
-    return log_var + ops.stop_gradient(ops.clip(log_var, -_LOG_VAR_BOUND, _LOG_VAR_BOUND) - log_var)
+    # In this order: log_var + (clipped - log_var) would lose the bound to rounding where log_var is huge.
+    return ops.stop_gradient(ops.clip(log_var, -_LOG_VAR_BOUND, _LOG_VAR_BOUND)) + (
+        log_var - ops.stop_gradient(log_var)
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")

@@ -9,11 +9,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Scaling(keras.layers.Layer):
-    """`(x - shift) / scale` per feature, and with `inverse=True` its inverse `x * scale + shift`; float32 in any policy.
+    """`(x - shift) / scale` per feature, and with `inverse=True` its inverse `x * scale + shift`; float32 in any
+    policy.
 
     Called on raw x of shape (batch, ...), any real dtype. Statistics are non-trainable weights, set by `set_statistics`
-    (see `keras_ae.data.fit_scaling`); until then it is the identity. `like`, the raw rows that x_hat reconstructs, is not
-    needed here.
+    (see `keras_ae.data.fit_scaling`); until then it is the identity. `like`, the raw rows that x_hat reconstructs, is
+    not needed here.
     """
 
     def __init__(self, **kwargs: Any) -> None:

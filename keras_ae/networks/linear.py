@@ -56,7 +56,8 @@ def fit_pca(x: np.ndarray, latent_dim: int) -> PrincipalComponents:
 
 
 def latent_head(x: Any, features: Any, latent_dim: int, gaussian: bool, linear: bool = True) -> Any:
-    """Z = linear(x) + correction(features): one tensor (batch, latent_dim), or with `gaussian` the pair (mean, log_var).
+    """z = linear(x) + correction(features): one tensor (batch, latent_dim), or with `gaussian` the pair (mean,
+    log_var).
 
     Args:
         x: the encoder's input, (batch, ...).
