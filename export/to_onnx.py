@@ -54,7 +54,9 @@ def convert(graph: Graph) -> Any:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # what it logs as an error and goes on with is found below, by op and layer
     try:
-        model, _ = tf2onnx.convert.from_function(graph.call, [graph.spec], opset=OPSET)
+        model, _ = tf2onnx.convert.from_function(
+            graph.call, [graph.spec], opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        )
     except Exception as error:  # tf2onnx raises what its handlers happen to raise
         raise ExportError(f"{graph.name} could not be converted to ONNX: {type(error).__name__}: {error}") from error
     finally:
@@ -66,6 +68,15 @@ def convert(graph: Graph) -> Any:
     model.graph.name = graph.name
     model.producer_name = "keras_ae"
     return model
+
+
+def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """Erfc(x) = 1 - Erf(x), which exact GELU is made of and ONNX has no op for."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(context.get_dtype(node.output[0]))
+    erf = context.make_node("Erf", [node.input[0]])
+    one = context.make_const(f"{name}_one", np.array(1, dtype))
+    node.type = "Sub"
+    context.replace_inputs(node, [one.output[0], erf.output[0]])
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

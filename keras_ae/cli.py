@@ -31,6 +31,7 @@ class ExportKind(StrEnum):
 
 # Typer carries its own copy of Click and exports only this subclass of what a wrong command line raises.
 _UsageError: Any = typer.BadParameter.__base__
+_INTERRUPTED = 130
 
 Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
@@ -105,7 +106,7 @@ def fit(
         return _print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
-    typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA with as many: {metrics['rmse_test_pca']:.4g})")
+    typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA: {metrics['rmse_test_pca']:.4g})")
     for kind, figures in fitted.manifest["exports"].items():
         typer.echo(f"  {kind:<20} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
     typer.echo(f"  next                 keras-ae info {out}")
@@ -327,6 +328,13 @@ def _progress() -> Iterator[Any]:
         yield show
 
 
+def _usage(error: Any) -> str:
+    """What is wrong with a command line; Typer's own message does not repeat a value of the wrong type or size."""
+    details = getattr(error.__cause__, "errors", None)
+    message = error.format_message()
+    return f"{message}. Received: {details()[0]['input']}." if details else message
+
+
 def _fail(message: str, code: int) -> NoReturn:
     print(f"keras-ae: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
@@ -335,13 +343,16 @@ def _fail(message: str, code: int) -> NoReturn:
 def main() -> None:
     """Runs the command line: errors are one line on stderr; exit 2 for bad input, 130 for Ctrl-C, 1 for what failed."""
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C, and says nothing
+            raise KeyboardInterrupt
+        sys.exit(code)
     except KerasAEError as error:
         _fail(str(error), error.exit_code)
     except _UsageError as error:
-        _fail(error.format_message(), 2)
+        _fail(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; nothing was changed", 130)
+        _fail("interrupted; nothing was changed", _INTERRUPTED)
     except MemoryError as error:
         _fail(f"out of memory: {error}", 1)
     except BrokenPipeError:

@@ -69,18 +69,16 @@ def _deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str =
     return Parts(RMSELoss(weight, reduction))
 
 
-def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0, seed: int | None = None) -> Parts:
-    return Parts(RMSELoss(calibrated=True), Sampling(seed), [GaussianKLLoss(beta, free_bits)])
+def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0) -> Parts:
+    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(beta, free_bits)])
 
 
-def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0, seed: int | None = None) -> Parts:
-    return _vae(shape, beta, free_bits, seed)
+def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0) -> Parts:
+    return _vae(shape, beta, free_bits)
 
 
-def _rmse_vae(
-    shape: tuple[int, ...], kl_weight: float = 1e-3, free_bits: float = 0.0, seed: int | None = None
-) -> Parts:
-    return Parts(RMSELoss(), Sampling(seed), [GaussianKLLoss(kl_weight, free_bits)])
+def _rmse_vae(shape: tuple[int, ...], kl_weight: float = 1e-3, free_bits: float = 0.0) -> Parts:
+    return Parts(RMSELoss(), Sampling(), [GaussianKLLoss(kl_weight, free_bits)])
 
 
 def _kl_ae(shape: tuple[int, ...], weight: float = 1.0) -> Parts:
@@ -94,11 +92,11 @@ def _kl_ae(shape: tuple[int, ...], weight: float = 1.0) -> Parts:
     )
 
 
-def _denoising(shape: tuple[int, ...], noise: str = "gaussian", level: float = 0.2, seed: int | None = None) -> Parts:
+def _denoising(shape: tuple[int, ...], noise: str = "gaussian", level: float = 0.2) -> Parts:
     if noise not in ("gaussian", "masking"):
         raise ValueError(f'`noise` must be "gaussian" or "masking". Received: {noise!r}.')
     layer = keras.layers.GaussianNoise if noise == "gaussian" else MaskingNoise
-    return Parts(RMSELoss(), front=layer(level, seed=seed, name="corruption"))
+    return Parts(RMSELoss(), front=layer(level, name="corruption"))
 
 
 RECIPES: dict[str, Recipe] = {

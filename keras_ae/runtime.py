@@ -4,16 +4,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_ae import artifact
 from keras_ae.data.tables import check_finite
 from keras_ae.errors import ArtifactError, InputError
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 64 << 20
@@ -43,7 +40,7 @@ class Model:
         self._folder = f"onnx/{precision}"
         self._providers = list(providers)
         self._threads = threads
-        self._sessions: dict[str, tuple[onnxruntime.InferenceSession, str, list[str]]] = {}
+        self._sessions: dict[str, tuple[Any, str, list[str]]] = {}
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
@@ -87,16 +84,14 @@ class Model:
         if dtype.kind == "f":
             flat = array.ravel()
             # One product finds what isn't finite, many times faster than a look at each value; it may also overflow.
-            if not math.isfinite(np.dot(flat, flat)):
+            with np.errstate(over="ignore", invalid="ignore"):
+                square = np.dot(flat, flat)
+            if not math.isfinite(square):
                 check_finite(array, name, columns)
         return array
 
-    def _session(self, function: str) -> "tuple[onnxruntime.InferenceSession, str, list[str]]":
-        if function not in self._sessions:
-            self._sessions[function] = self._open(function)
-        return self._sessions[function]
-
-    def _open(self, function: str) -> "tuple[onnxruntime.InferenceSession, str, list[str]]":
+    def _open(self, function: str) -> tuple[Any, str, list[str]]:
+        """What runs a function, the name of its input, and those of its outputs."""
         import onnxruntime
 
         weights = f"{self._folder}/weights.bin"
@@ -114,16 +109,23 @@ class Model:
         missing = [name for name in self._providers if name not in session.get_providers()]
         if missing:
             raise InputError(f"Provider {missing[0]} could not start here, and no other takes its place unasked.")
-        return session, session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+        # The Python layer around a session checks names that are right here, for some microseconds a call, and falls
+        # back to other providers without a word; what is below it has the same signature.
+        runner = getattr(session, "_sess", session)
+        # ONNX has its outputs in the alphabet's order; first comes the one that the function is named for.
+        names = sorted((output.name for output in session.get_outputs()), key=lambda name: name != function)
+        return runner, session.get_inputs()[0].name, names
 
     def _run(self, function: str, array: np.ndarray) -> dict[str, np.ndarray]:
-        session, key, names = self._session(function)
-        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(array[0].nbytes, 1)))
-        if len(array) <= rows:
-            return dict(zip(names, session.run(names, {key: array}), strict=True))
-        parts = [
-            session.run(names, {key: array[i : i + rows]}) for i in _progress(range(0, len(array), rows), function)
-        ]
+        opened = self._sessions.get(function)
+        if opened is None:
+            opened = self._sessions[function] = self._open(function)
+        session, key, names = opened
+        if len(array) == 1 or (len(array) <= _BATCH_ROWS and array.nbytes <= _BATCH_BYTES):
+            return dict(zip(names, session.run(names, {key: array}, None), strict=True))
+        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // array[0].nbytes))
+        starts = _progress(range(0, len(array), rows), function)
+        parts = [session.run(names, {key: array[i : i + rows]}, None) for i in starts]
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
 
 

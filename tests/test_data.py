@@ -200,6 +200,24 @@ def test_an_image_that_is_none_is_named(tmp_path, content):
     )
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_an_image_deeper_than_8_bits_is_refused_and_not_clipped(tmp_path, dtype):
+    picture(tmp_path / "a.tif", (1000 * np.arange(16).reshape(4, 4)).astype(dtype))
+    with pytest.raises(InputError, match=r"a\.tif must have 8 bits"):
+        load_source(tmp_path)
+
+
+@given(position=st.integers(0, 60), bits=st.integers(1, 255))
+@FILES
+def test_a_damaged_image_is_refused_or_read_but_never_crashes(tmp_path, position, bits):
+    picture(tmp_path / "a.png", np.full((8, 8), 3, "uint8"))
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[position] ^= bits
+    (tmp_path / "a.png").write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert load_source(tmp_path).rows.x.dtype == np.uint8
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     file_of(tmp_path, "notes.txt", "hello")
     assert "must hold images" in refusal(tmp_path, load_source)

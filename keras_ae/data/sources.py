@@ -94,7 +94,7 @@ def _with_test(
 def _read_images(folder: Path) -> Rows:
     """Images of one size as uint8 (rows, height, width) if all are grey, (rows, height, width, 3) if not."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise MissingExtra("A folder of images", "train") from error
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
@@ -104,10 +104,12 @@ def _read_images(folder: Path) -> Rows:
     for file in files:
         try:
             with Image.open(file) as image:
-                grey = image.mode in ("1", "L", "I", "I;16", "F")
-                images.append(np.asarray(image.convert("L" if grey else "RGB")))
-        except (UnidentifiedImageError, OSError) as error:
+                mode = image.mode
+                images.append(np.asarray(image.convert("L" if mode in ("1", "L") else "RGB")))
+        except Exception as error:  # what Pillow raises for damaged bytes has no common base
             raise InputError(f"{file} is not a readable image: {error}") from error
+        if mode[0] in "IF":  # conversion would clip them
+            raise InputError(f"{file} must have 8 bits a channel; deeper images can come as .npy. Received: {mode}.")
         if images[-1].shape[:2] != images[0].shape[:2]:
             raise InputError(
                 f"All images of a folder must have one size. Received: {files[0].name} of {images[0].shape[:2]} "
