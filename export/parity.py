@@ -21,13 +21,15 @@ class Reference:
 
     Attributes:
         cases: (function, input, outputs by name).
-        units: of `x` and `x_hat` per feature, below which a difference does not count as relative to the value.
-        p_value_step: by which p-values may differ where a score ties with a calibration score.
+        floors: per output, the size below which a difference does not count as relative to the value: for `x` and
+            `x_hat` each feature's scale, for `score` that of the scaled rows, whose float32 rounding is all that is
+            left of it where the reconstruction is exact.
+        calibration_scores: sorted, behind the p-values.
     """
 
     cases: list[tuple[str, np.ndarray, dict[str, np.ndarray]]]
-    units: np.ndarray
-    p_value_step: float
+    floors: dict[str, np.ndarray]
+    calibration_scores: np.ndarray
 
     @classmethod
     def of(cls, model: Autoencoder, rows: np.ndarray) -> "Reference":
@@ -40,9 +42,10 @@ class Reference:
             for batch in BATCHES:
                 array = source[:batch].astype(function.inputs[0].dtype)
                 cases.append((name, array, model.run(name, array)))
-        scale = getattr(model.scaling, "scale", None)
-        units = np.asarray(scale) if scale is not None else np.zeros(rows.shape[1:], "float32")
-        return cls(cases, units, 1.5 / (1 + len(model.p_value.calibration_scores)))
+        units = np.asarray(getattr(model.scaling, "scale", np.zeros(rows.shape[1:])))
+        scaled = np.asarray(model.scaling(rows) if model.scaling is not None else rows, "float64")
+        floors = {"x": units, "x_hat": units, "score": np.sqrt(np.mean(np.square(scaled)))}
+        return cls(cases, floors, model.p_value.calibration_scores)
 
     def compare(self, runtime: str, run: Runner) -> dict[str, dict[str, float]]:
         """Largest differences per function: `max_abs_diff` in the output's units, `max_rel_diff` relative to the
@@ -56,8 +59,8 @@ class Reference:
             got = run(name, array)
             if set(got) != set(expected):
                 raise ExportError(f"{runtime} {name} must give {sorted(expected)}. Received: {sorted(got)}.")
-            for key, value in expected.items():
-                absolute, relative = self._difference(key, np.asarray(got[key]), value)
+            for key in expected:
+                absolute, relative = self._difference(key, np.asarray(got[key]), expected)
                 entry = figures.setdefault(name, {"max_abs_diff": 0.0, "max_rel_diff": 0.0})
                 entry["max_abs_diff"] = max(entry["max_abs_diff"], absolute)
                 entry["max_rel_diff"] = max(entry["max_rel_diff"], relative)
@@ -69,16 +72,27 @@ class Reference:
         self._check_noise(runtime, run)
         return figures
 
-    def _difference(self, key: str, got: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    def _difference(self, key: str, got: np.ndarray, outputs: dict[str, np.ndarray]) -> tuple[float, float]:
+        expected = outputs[key]
         if got.shape != expected.shape:
             raise ExportError(f"Output {key} must have shape {expected.shape}. Received: {got.shape}.")
         difference = np.abs(got.astype("float64") - expected)
-        absolute = float(difference.max())
+        absolute = float(difference.max(initial=0.0))
         if key == "p_value":
-            return absolute, 0.0 if absolute <= self.p_value_step else absolute
-        per_feature = np.abs(expected).max(axis=0) if key in ("x", "x_hat") else np.abs(expected).max()
-        floor = self.units if key in ("x", "x_hat") else 0.0
-        return absolute, float((difference / np.maximum(np.maximum(per_feature, floor), 1e-30)).max())
+            return absolute, self._outside(got, outputs["score"])
+        size = np.abs(expected).max(axis=0) if key in ("x", "x_hat") else np.abs(expected).max()
+        size = np.maximum(np.maximum(size, self.floors.get(key, 0.0)), 1e-30)
+        return absolute, float((difference / size).max())
+
+    def _outside(self, p_values: np.ndarray, scores: np.ndarray) -> float:
+        """How far p-values lie outside those of scores that are off by the tolerance: a p-value is a step function."""
+        slack = TOLERANCE * np.maximum(scores, self.floors["score"])
+        n = len(self.calibration_scores)
+        low, high = (
+            (1 + n - np.searchsorted(self.calibration_scores, scores + sign * slack)) / (1 + n) for sign in (1, -1)
+        )
+        outside = np.maximum(low - p_values, p_values - high).max()
+        return max(float(outside) - 1e-6, 0.0)  # float32 has no more digits of a p-value
 
     def _check_noise(self, runtime: str, run: Runner) -> None:
         """Two different epsilons must give two different samples: noise that was folded to a constant would not."""

@@ -109,7 +109,8 @@ def fit(
         try:
             model = build(recipe, shape, latent_dim, network, splits.train.dtype.name, **options)
         except (TypeError, ValueError) as error:
-            raise InputError(str(error)) from error
+            given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
+            raise InputError(f"{error}{given}") from error
         _check_sign(model, data)
 
         what = f"training {recipe} on {len(splits.train):,} rows of {'x'.join(map(str, shape))}"
@@ -253,7 +254,7 @@ def export(path: str | Path, to: str, out: str | Path, single_file: bool = False
     """
     if to not in EXPORTERS:
         raise InputError(f"`to` must be one of {', '.join(EXPORTERS)}. Received: {to!r}.")
-    if Path(out).exists() and any(Path(out).iterdir()):
+    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
         raise InputError(f"{out} must be new or empty.")
     manifest = artifact.verify_files(Path(path))
     model = load(path)

@@ -147,7 +147,7 @@ def test_fit_tells_stages_and_notes_on_stderr_and_figures_on_stdout(tmp_path, ru
     write_rows(tmp_path / "x.csv", {"x": x}, COLUMNS)
     code, out, err = run("fit", tmp_path / "x.csv", "--out", tmp_path / "a", "--recipe", "linear", "--latent-dim", 1)
     assert code == 0, err
-    assert re.search(r"RMSE on unseen rows +[\d.]+ \(PCA with as many: [\d.]+\)", out)
+    assert re.search(r"RMSE on unseen rows +[\d.]+ \(PCA: [\d.]+\)", out)
     assert "keras-ae info" in out
     assert "training linear on 70 rows of 4" in err
     assert "note: 1 constant column in the training rows: height" in err
@@ -168,14 +168,14 @@ def test_each_function_writes_each_kind_of_file(artifact, people, tmp_path, done
         "encode": (people, z, ("z0", "z1")),
         "decode": (tmp_path / "z.npy", model.decode(z), COLUMNS),
         "reconstruct": (people, model.reconstruct(x), COLUMNS),
-        "score": (people, np.column_stack([score["p_value"], score["score"]]), ("p_value", "score")),
+        "score": (people, np.column_stack([score["score"], score["p_value"]]), ("score", "p_value")),
     }
     for function, (source, values, columns) in expected.items():
         out = tmp_path / f"{function}.{ending}"
         assert done(function, artifact, source, "--out", out) == ""
         if ending == "npz" and function == "score":
             with np.load(out) as arrays:
-                np.testing.assert_array_equal(np.column_stack([arrays["p_value"], arrays["score"]]), values)
+                np.testing.assert_array_equal(np.column_stack([arrays["score"], arrays["p_value"]]), values)
             continue
         rows = read_rows(out)
         np.testing.assert_array_equal(rows.x, values)

@@ -42,9 +42,9 @@ class ConformalPValue(keras.layers.Layer):
         return scores[np.isfinite(scores)]
 
     def call(self, score: Any) -> Any:
-        kept = ops.cast(self.scores > -np.inf, "float32")
-        above = ops.cast(self.scores[None, :] >= ops.expand_dims(score, -1), "float32")
-        return (1.0 + ops.sum(above * kept, axis=-1)) / (1.0 + ops.sum(kept))
+        # Places that are not taken hold -inf: below every score, and not counted.
+        above = ops.sum(ops.cast(self.scores[None, :] >= ops.expand_dims(score, -1), "float32"), axis=-1)
+        return (1.0 + above) / (1.0 + ops.sum(ops.cast(self.scores > -np.inf, "float32")))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
