@@ -167,7 +167,7 @@ class Autoencoder(ResidentModel):
         return self.run("encode", x, batch_size)["z"]
 
     def decode(self, z: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """Z (rows, ...) to x (rows, ...) in raw units."""
+        """z (rows, ...) to x (rows, ...) in raw units."""
         return self.run("decode", z, batch_size)["x"]
 
     def reconstruct(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
@@ -179,7 +179,7 @@ class Autoencoder(ResidentModel):
         return self.run("score", x, batch_size)
 
     def generate(self, n: int, seed: int | None = None, batch_size: int = 1024) -> np.ndarray:
-        """N observations (n, ...) in raw units; a seed gives the same ones here and in every export."""
+        """n observations (n, ...) in raw units; a seed gives the same ones here and in every export."""
         return self.run("generate", standard_normal(n, self.latent_dim, seed), batch_size)["x"]
 
     def run(self, function: str, array: np.ndarray, batch_size: int = 1024) -> dict[str, np.ndarray]:

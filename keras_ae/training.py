@@ -21,6 +21,8 @@ from keras_ae.resident import VALIDATION_BATCH
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 128
 _STEPS = 4_000
+_DECAY_ROWS = 4_000
+_NOT_DECAYED = ("linear", "log_var")
 _FEWEST_EPOCHS = 10
 _VALIDATIONS = 50
 
@@ -77,7 +79,7 @@ def train(
     batch_size = batch_size or default_batch_size(len(splits.train))
     epochs = default_epochs(len(splits.train), batch_size) if epochs is None else epochs
     start(model, splits.train, statistics)
-    model.compile(keras.optimizers.Adam(LEARNING_RATE))
+    model.compile(_optimizer(model, len(splits.train)))
     started = time.perf_counter()
     history: dict[str, list[float]] = {}
     best_epoch = 0
@@ -113,6 +115,17 @@ def train(
     model.calibrate(splits.calibration)
     ran = len(history.get("loss", ()))
     return Training(ran, best_epoch, time.perf_counter() - started, history)
+
+
+def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:
+    """AdamW; what decays is the kernels of the nonlinear path, so that few rows lead back to the linear one.
+
+    The decay is a Gaussian prior on the weights, which weighs less against more rows: it falls with 1 / rows.
+    """
+    optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=min(1.0, _DECAY_ROWS / rows))
+    kept = [v for v in model.trainable_variables if v.name == "bias" or v.path.split("/")[-2] in _NOT_DECAYED]
+    optimizer.exclude_from_weight_decay(var_list=kept)
+    return optimizer
 
 
 def start(model: Autoencoder, x: np.ndarray, statistics: Statistics) -> None:

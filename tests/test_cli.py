@@ -438,7 +438,14 @@ def test_ctrl_c_in_the_middle_of_fit_leaves_the_previous_artifact(digits_artifac
     before = contents(tmp_path)
     command = [sys.executable, "-m", "keras_ae", "fit", "digits", "--out", str(previous), "--epochs", "100000"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+        # A shell starts what runs in its background with SIGINT ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             assert process.stderr is not None
