@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types check-install constraints clean
+.PHONY: demo test lint types bench constraints clean
 
 demo: $(STAMP)
 	$(BIN)/keras-ae fit digits --out saved_models/digits
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,dev]"
 	touch $(STAMP)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/training.py
 
 constraints: $(STAMP)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,dev]"

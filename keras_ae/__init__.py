@@ -1,8 +1,10 @@
 """Autoencoders for Keras 3: one fit leaves one artifact that is proven to run everywhere.
 
-Names load when they are first used, so that `import keras_ae` stays free of TensorFlow.
+Names load when they are first used, so that `import keras_ae` stays free of TensorFlow; where Keras is already
+imported, its layers and models are registered at once, so that `keras.models.load_model` finds them.
 """
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -31,3 +33,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+if sys.modules.get("keras") and sys.modules.get("tensorflow"):
+    import_module("keras_ae.models")

@@ -113,6 +113,7 @@ def train(
     if not RECIPES[recipe].variational:
         model.fit_prior(splits.train)
     model.calibrate(splits.calibration)
+    model.optimizer.learning_rate.assign(LEARNING_RATE)  # further training starts anew, not at what the schedule left
     ran = len(history.get("loss", ()))
     return Training(ran, best_epoch, time.perf_counter() - started, history)
 

@@ -54,6 +54,20 @@ def test_arrows_point_one_way(path, part):
             assert RANK[imported] < RANK[part], f"{path.name} ({part}) imports {imported}"
 
 
+def test_keras_loads_a_model_after_importing_the_package_alone(digits_artifact):
+    script = f"""
+import keras, keras_ae
+import numpy as np
+model = keras.models.load_model({str(digits_artifact / "model.keras")!r})
+before = model.encode(np.ones((1, 64)))
+assert np.isclose(float(model.optimizer.learning_rate), 1e-3)
+model.fit(np.random.default_rng(0).random((64, 64), dtype="float32"), verbose=0)
+print(type(model).__name__, np.array_equal(before, model.encode(np.ones((1, 64)))))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["Autoencoder", "False"], done.stderr
+
+
 def test_what_runs_without_tensorflow_imports_without_it():
     script = f"""
 import importlib, sys

@@ -103,7 +103,7 @@ def output_head(z: Any, features: Any, output_shape: tuple[int, ...], activation
 
 
 def linear_encoder(input_shape: tuple[int, ...], latent_dim: int, gaussian: bool = False) -> keras.Model:
-    """Z = W x + b: input `x` (batch, *input_shape), output (batch, latent_dim) or the pair (mean, log_var)."""
+    """z = W x + b: input `x` (batch, *input_shape), output (batch, latent_dim) or the pair (mean, log_var)."""
     x = keras.Input(input_shape, name="x")
     return keras.Model(x, latent_head(x, None, latent_dim, gaussian), name="encoder")
 
