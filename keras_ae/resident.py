@@ -92,8 +92,8 @@ class ResidentModel(keras.Model):
     def compile(self, *args: Any, jit_compile: Any = "auto", **kwargs: Any) -> None:
         """Keras's `compile`; `jit_compile="auto"` compiles the step unless the model holds convolutions.
 
-        Most graphs are faster compiled by XLA; convolutions on the CPU are not, against TensorFlow's oneDNN kernels, and
-        take seconds more to compile (benchmarks/results/training.md).
+        Most graphs are faster compiled by XLA; convolutions on the CPU are not, and take seconds more to compile
+        (benchmarks/results/training.md).
         """
         if jit_compile == "auto":
             jit_compile = not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
