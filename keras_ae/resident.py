@@ -55,7 +55,7 @@ class _Rows:
 
     def positions(self, name: str, batch: int) -> tf.data.Dataset:
         """The positions of each batch of the rows under a name, the last one short: one element a step."""
-        rows = int(self.variables[name].value().shape[0] or tf.shape(self.variables[name])[0])
+        rows = int(tf.shape(self.variables[name])[0])
 
         def of_step(step: Any) -> dict[str, Any]:
             start = tf.cast(step, tf.int32) * batch
