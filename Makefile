@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEERS := .bench/.installed
 
 .PHONY: demo test lint types bench constraints clean
 
@@ -30,8 +31,17 @@ $(STAMP): pyproject.toml constraints.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,dev]"
 	touch $(STAMP)
 
-bench: $(STAMP)
-	$(BIN)/python benchmarks/training.py
+# CASES: some of dense conv small loss. DATA: an npz file of 28 x 28 images, x_train and x_test. REPEATS: of each way.
+bench: $(STAMP) $(PEERS)
+	$(BIN)/python benchmarks/training.py $(CASES) $(if $(DATA),--data $(DATA)) $(if $(REPEATS),--repeats $(REPEATS))
+	$(BIN)/python benchmarks/scaling.py
+	.bench/peers/bin/python benchmarks/plot.py
+
+# The libraries that keras_ae is compared with stay out of its own environment.
+$(PEERS): benchmarks/requirements.txt
+	$(PYTHON) -m venv .bench/peers
+	.bench/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	touch $(PEERS)
 
 constraints: $(STAMP)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,dev]"
@@ -39,4 +49,4 @@ constraints: $(STAMP)
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .bench build dist *.egg-info

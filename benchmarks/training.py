@@ -1,113 +1,163 @@
-"""Seconds an epoch of `fit` takes: resident rows against plain Keras, side by side in one run, repeats interleaved.
+"""Times training against plain Keras, pythae and PyTorch, all in one run whose repeats alternate between them.
 
-Run: make bench. Writes benchmarks/results/training.md.
+Run: make bench. Figures go to benchmarks/results/training.json, and what they say to training.md beside it.
 """
 
+import argparse
 import datetime
+import json
 import os
 import platform
-import statistics
-import time
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
-import tensorflow as tf
+from cases import CASES, LATENTS, LEARNING_RATE, OTHER_CASES, OURS, WAYS, Case, operations, products, rows_of
+from protocol import Worker, product_seconds
+from quiet import Others, wait_for_quiet
+from report import training_report
 
-import keras_ae
-from keras_ae.layers.latents import normal
-
-REPEATS = 3
-CASES = {
-    "dense VAE 784-512-16, 60,000 rows, batch 128": ((784,), 60_000, 128, 1, {"hidden": [512]}),
-    "dense VAE 64-512-16, 1,400 rows, batch 32": ((64,), 1_400, 32, 10, {"hidden": [512]}),
-    "convolutional VAE 28 x 28, filters 32-64, 6,000 rows, batch 128": ((28, 28), 6_000, 128, 1, {}),
-}
-WAYS: dict[str, dict[str, Any]] = {
-    "plain Keras `fit`, its defaults": {"plain": True, "jit_compile": "auto"},
-    "resident rows, compiled by XLA": {"plain": False, "jit_compile": True},
-    "resident rows, not compiled": {"plain": False, "jit_compile": False},
-}
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+LOGS = ROOT / ".bench" / "logs"
+THREADS = os.cpu_count() or 1
+HELD_OUT = 5_000
+PRODUCT_STEPS = 100
+LOSS_WAYS = (OURS, "keras", "torch compiled", "torch")
+LOSS_EPOCHS, MOST_EPOCHS = 4, 8
 
 
-def prepared(shape: tuple[int, ...], options: dict[str, Any], plain: bool, jit_compile: Any) -> Any:
-    keras.utils.set_random_seed(0)
-    model = keras_ae.build("vae", shape, 16, linear=False, **options)
-    (keras.Model.compile if plain else type(model).compile)(model, "adam", jit_compile=jit_compile)
-    fit = keras.Model.fit if plain else type(model).fit
-    return lambda x, **kwargs: fit(model, x, verbose=0, **kwargs)
+@contextmanager
+def workers(case: Case, ways: list[str], peers: str, data: Path | None, seed: int = 0) -> Iterator[dict[str, Worker]]:
+    """A ready worker for each way, all with the same rows and models of the same number of parameters."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        x, held_out = rows_of(case.shape, case.rows, HELD_OUT, data)
+        files = {"rows": f"{folder}/rows.npy", "held_out": f"{folder}/held_out.npy"}
+        np.save(files["rows"], x)
+        np.save(files["held_out"], held_out)
+        started = {}
+        for way in ways:
+            script = WAYS[way].script
+            python = sys.executable if script == "peer_keras.py" else peers
+            told = {"way": way, "seed": seed, "threads": THREADS, "batch": case.batch, "network": case.network}
+            told |= {"latents": LATENTS, "learning_rate": LEARNING_RATE, **files}
+            worker = Worker(python, script, told, LOGS / f"{way.replace(' ', '_')}.log")
+            started[way] = stack.enter_context(worker)
+        sizes = {way: worker.ready["parameters"] for way, worker in started.items()}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"All ways must train as many parameters. Received: {sizes}.")
+        yield started
 
 
-def epoch_seconds(
-    shape: tuple[int, ...], rows: int, batch: int, epochs: int, options: dict[str, Any]
-) -> dict[str, Any]:
-    x = np.random.default_rng(0).random((rows, *shape), dtype="float32")
-    runs = {way: prepared(shape, options, **how) for way, how in WAYS.items()}
-    first, seconds = {}, {way: [] for way in WAYS}
-    for way, run in runs.items():
-        started = time.perf_counter()
-        run(x, batch_size=batch, epochs=1)
-        first[way] = time.perf_counter() - started
-    for _ in range(REPEATS):
-        for way, run in runs.items():
-            started = time.perf_counter()
-            run(x, batch_size=batch, epochs=epochs)
-            seconds[way].append((time.perf_counter() - started) / epochs)
-    return {"first": first, "seconds": seconds}
-
-
-def noise_milliseconds() -> dict[str, float]:
-    """One compiled draw of (128, 16) standard normals."""
-    generator = keras.random.SeedGenerator(0)
-    draws = {
-        "`keras.random.normal`": lambda: keras.random.normal((128, 16), seed=generator),
-        "`keras_ae.layers.latents.normal`": lambda: normal((128, 16), generator),
-    }
-    figures = {}
-    for name, draw in draws.items():
-        compiled = tf.function(draw, jit_compile=True)
-        compiled()
-        times = []
-        for _ in range(300):
-            started = time.perf_counter()
-            compiled()
-            times.append(time.perf_counter() - started)
-        figures[name] = 1e3 * statistics.median(times)
+def time_epochs(case: Case, peers: str, data: Path | None, repeats: int) -> dict[str, Any]:
+    """Seconds an epoch of each way at each repeat, the way that goes first changing; and its first epoch."""
+    ways = [OURS, *case.targets]
+    dense = case is CASES["dense"]
+    shapes = products(*case.shape, *case.network["hidden"], LATENTS, case.batch) if dense else []
+    figures: dict[str, Any] = {"first": {}, "seconds": {way: [] for way in ways}, "rates": {}}
+    others = Others()
+    with workers(case, ways, peers, data) as started:
+        figures["versions"] = {k: v for worker in started.values() for k, v in worker.ready["versions"].items()}
+        for way, worker in started.items():
+            figures["first"][way] = worker.ready["seconds"] + worker.ask("train", 1)["seconds"]
+        multipliers = {
+            "NumPy": lambda: product_seconds(np.asarray, np.matmul, shapes, PRODUCT_STEPS),
+            "TensorFlow": lambda: started["keras"].ask("multiply", shapes, PRODUCT_STEPS)["seconds"],
+            "PyTorch": lambda: started["torch"].ask("multiply", shapes, PRODUCT_STEPS)["seconds"],
+        }
+        for repeat in range(repeats):
+            turn = repeat % len(ways)
+            for way in ways[turn:] + ways[:turn]:
+                wait_for_quiet()
+                with others.during(started[way].process.pid):
+                    seconds = started[way].ask("train", case.epochs)["seconds"] / case.epochs
+                figures["seconds"][way].append(seconds)
+            for library, multiply in multipliers.items() if dense else ():
+                wait_for_quiet()
+                rate = operations(shapes) * PRODUCT_STEPS / multiply()
+                figures["rates"].setdefault(library, []).append(rate)
+            told = ", ".join(f"{way} {seconds[-1]:.3f}" for way, seconds in figures["seconds"].items())
+            print(f"  repeat {repeat + 1} of {repeats}, s an epoch: {told}", flush=True)
+    figures["others"] = others.share
+    if dense:
+        figures["operations"] = operations(shapes) / case.batch * case.rows
     return figures
 
 
-def main() -> None:
-    lines = ["# Training speed", "", f"{datetime.date.today()}, {os.cpu_count()} x {_processor()}, Python"]
-    lines[-1] += f" {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}."
-    lines += [f"Seconds an epoch, warm: median of {REPEATS} interleaved repeats (least to most).", ""]
-    for name, case in CASES.items():
-        figures = epoch_seconds(*case)
-        base = statistics.median(figures["seconds"][next(iter(WAYS))])
-        lines += [f"## {name}", "", "| | seconds an epoch | times as fast | first epoch, tracing and compiling |"]
-        lines += ["|---|---|---|---|"]
-        for way, seconds in figures["seconds"].items():
-            middle = statistics.median(seconds)
-            spread = f"{middle:.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
-            lines.append(f"| {way} | {spread} | {base / middle:.2f} | {figures['first'][way]:.1f} |")
-        lines.append("")
-    lines += ["## One draw of noise, 128 x 16, compiled by XLA", "", "| | milliseconds |", "|---|---|"]
-    lines += [f"| {name} | {value:.2f} |" for name, value in noise_milliseconds().items()]
-    text = "\n".join(lines) + "\n"
-    out = Path(__file__).parent / "results" / "training.md"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(text)
-    print(text)
+def time_to_loss(case: Case, peers: str, data: Path | None, seeds: int) -> dict[str, Any]:
+    """For each seed, of each way, seconds and held-out loss at the end of each epoch, until the loss is as low as the
+    best of plain Keras's first epochs."""
+    runs = []
+    for seed in range(seeds):
+        with workers(case, list(LOSS_WAYS), peers, data, seed) as started:
+            curves: dict[str, Any] = {way: {"seconds": [], "losses": []} for way in LOSS_WAYS}
+            for epoch in range(MOST_EPOCHS):
+                goal = min(curves["keras"]["losses"][:LOSS_EPOCHS], default=0.0)
+                going = [way for way in LOSS_WAYS if epoch < LOSS_EPOCHS or min(curves[way]["losses"]) > goal]
+                for way in going:
+                    wait_for_quiet()
+                    before = curves[way]["seconds"][-1] if epoch else started[way].ready["seconds"]
+                    curves[way]["seconds"].append(before + started[way].ask("train", 1)["seconds"])
+                    curves[way]["losses"].append(started[way].ask("validate")["loss"])
+                told = ", ".join(f"{way} {curves[way]['losses'][-1]:.1f}" for way in going)
+                print(f"  seed {seed}, epoch {epoch + 1}, held-out nats a row: {told}", flush=True)
+                if not going:
+                    break
+            runs.append(curves)
+    return {"runs": runs, "keras_epochs": LOSS_EPOCHS}
 
 
-def _processor() -> str:
+def time_noise() -> dict[str, Any]:
+    """Milliseconds of each of many draws."""
+    wait_for_quiet()
+    draws = subprocess.run([sys.executable, ROOT / "benchmarks/noise.py"], check=True, capture_output=True, text=True)
+    return {"milliseconds": json.loads(draws.stdout)}
+
+
+def machine() -> dict[str, str]:
     try:
-        info = Path("/proc/cpuinfo").read_text()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "CPU")
+        lines = []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {"processor": f"{os.cpu_count()} x {name}", "system": f"{platform.system()} {platform.machine()}"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join([*CASES, *OTHER_CASES])}; by default all")
+    parser.add_argument("--peers", default=str(ROOT / ".bench/peers/bin/python"), help="Python that has the peers")
+    parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="npz file of 28 x 28 images")
+    parser.add_argument("--repeats", type=int, help="of each way, instead of the case's own number")
+    asked = parser.parse_args()
+    names = asked.cases or [*CASES, *OTHER_CASES]
+    if unknown := [name for name in names if name not in (*CASES, *OTHER_CASES)]:
+        parser.error(f"cases are {', '.join([*CASES, *OTHER_CASES])}. Received: {unknown[0]}.")
+    data = Path(asked.data) if asked.data else None
+    RESULTS.mkdir(exist_ok=True)
+    kept = RESULTS / "training.json"
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in names:
+        print(name, flush=True)
+        if name == "loss":
+            figures = time_to_loss(CASES["dense"], asked.peers, data, asked.repeats or 3)
+        elif name == "noise":
+            figures = time_noise()
+        else:
+            figures = time_epochs(CASES[name], asked.peers, data, asked.repeats or CASES[name].repeats)
+        described = {"date": str(datetime.date.today()), "python": platform.python_version(), **machine()}
+        described["data"] = "generated from scikit-learn's digits" if data is None else data.name
+        results[name] = {**described, **figures}
+        kept.write_text(json.dumps(results, indent=1) + "\n")
+    report = training_report(results)
+    (RESULTS / "training.md").write_text(report)
+    print(report)
 
 
 if __name__ == "__main__":
