@@ -59,7 +59,7 @@ CASES = {
         128,
         {"hidden": [512]},
         1,
-        5,
+        7,
         {"keras": 2.0, "pythae": 1.7, "torch compiled": 1.1, "torch": None},
     ),
     "conv": Case(

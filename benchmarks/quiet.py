@@ -5,9 +5,11 @@ Read from Linux's /proc; elsewhere nothing is waited for and nothing told.
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CORES = os.cpu_count() or 1
@@ -28,23 +30,23 @@ def wait_for_quiet(most_busy: float = 0.1, at_most_seconds: float = 20.0) -> Non
             return
 
 
-class Others:
-    """The share of the processors that was not to be had, because others, or another machine on the host, used it."""
+def quietly(process: int, call: Callable[[], T], most_busy: float = 0.05, tries: int = 3) -> tuple[T, float | None]:
+    """What the call gives, and the share of the processors that others than the process it times had meanwhile.
 
-    def __init__(self) -> None:
-        self.theirs = self.all = 0.0
-
-    @contextmanager
-    def during(self, process: int) -> Iterator[None]:
-        """Counts what is not used by the process that is timed."""
+    A call that others disturbed is made again, a few times; the least disturbed counts. Time that the host of a virtual
+    machine gave to its other guests counts as others'.
+    """
+    made: list[tuple[T, float]] = []
+    for _ in range(tries):
+        wait_for_quiet()
         busy, own, started = _busy_seconds(), _process_seconds(process), time.monotonic()
-        yield
-        self.theirs += _busy_seconds() - busy - (_process_seconds(process) - own)
-        self.all += (time.monotonic() - started) * _CORES
-
-    @property
-    def share(self) -> float | None:
-        return max(self.theirs, 0.0) / self.all if _STAT.exists() and self.all else None
+        answer = call()
+        theirs = _busy_seconds() - busy - (_process_seconds(process) - own)
+        made.append((answer, max(theirs, 0.0) / (time.monotonic() - started) / _CORES))
+        if made[-1][1] <= most_busy:
+            break
+    answer, share = min(made, key=lambda one: one[1])
+    return answer, share if _STAT.exists() else None
 
 
 def _busy_seconds() -> float:

@@ -68,8 +68,9 @@ def _epoch_section(name: str, figures: dict[str, Any]) -> list[str]:
             faster, target = spread(pairs), _verdict(statistics.median(pairs), case.targets[way])
         lines.append(f"| {WAYS[way].label} | {spread(taken, 3)} | {faster} | {target} | {max(start, 0):.1f} |")
     lines += ["", f"{len(seconds[OURS])} repeats, each a call for {case.epochs} epoch{'s' * (case.epochs > 1)}."]
-    if figures["others"] is not None:
-        lines.append(f"Meanwhile other processes used {100 * figures['others']:.0f} % of the processors.")
+    if None not in figures["others"]:
+        share = spread([100 * others for others in figures["others"]], 0)
+        lines.append(f"In each, other processes had {share} % of the processors.")
     lines.append("")
     if "operations" not in figures:
         return lines

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from cases import CASES, LATENTS, LEARNING_RATE, OTHER_CASES, OURS, WAYS, Case, operations, products, rows_of
 from protocol import Worker, product_seconds
-from quiet import Others, wait_for_quiet
+from quiet import quietly, wait_for_quiet
 from report import training_report
 
 ROOT = Path(__file__).parents[1]
@@ -60,31 +60,34 @@ def time_epochs(case: Case, peers: str, data: Path | None, repeats: int) -> dict
     ways = [OURS, *case.targets]
     dense = case is CASES["dense"]
     shapes = products(*case.shape, *case.network["hidden"], LATENTS, case.batch) if dense else []
-    figures: dict[str, Any] = {"first": {}, "seconds": {way: [] for way in ways}, "rates": {}}
-    others = Others()
+    figures: dict[str, Any] = {"first": {}, "seconds": {way: [] for way in ways}, "rates": {}, "others": []}
     with workers(case, ways, peers, data) as started:
         figures["versions"] = {k: v for worker in started.values() for k, v in worker.ready["versions"].items()}
         for way, worker in started.items():
             figures["first"][way] = worker.ready["seconds"] + worker.ask("train", 1)["seconds"]
-        multipliers = {
-            "NumPy": lambda: product_seconds(np.asarray, np.matmul, shapes, PRODUCT_STEPS),
-            "TensorFlow": lambda: started["keras"].ask("multiply", shapes, PRODUCT_STEPS)["seconds"],
-            "PyTorch": lambda: started["torch"].ask("multiply", shapes, PRODUCT_STEPS)["seconds"],
+
+        def timed(way: str, *question: Any) -> float:
+            answer, others = quietly(started[way].process.pid, lambda: started[way].ask(*question))
+            figures["others"].append(others)
+            return float(answer["seconds"])
+
+        def numpy_products() -> float:
+            return quietly(os.getpid(), lambda: product_seconds(np.asarray, np.matmul, shapes, PRODUCT_STEPS))[0]
+
+        products_of = {
+            "NumPy": numpy_products,
+            "TensorFlow": lambda: timed("keras", "multiply", shapes, PRODUCT_STEPS),
+            "PyTorch": lambda: timed("torch", "multiply", shapes, PRODUCT_STEPS),
         }
         for repeat in range(repeats):
             turn = repeat % len(ways)
             for way in ways[turn:] + ways[:turn]:
-                wait_for_quiet()
-                with others.during(started[way].process.pid):
-                    seconds = started[way].ask("train", case.epochs)["seconds"] / case.epochs
-                figures["seconds"][way].append(seconds)
-            for library, multiply in multipliers.items() if dense else ():
-                wait_for_quiet()
-                rate = operations(shapes) * PRODUCT_STEPS / multiply()
+                figures["seconds"][way].append(timed(way, "train", case.epochs) / case.epochs)
+            for library, seconds in products_of.items() if dense else ():
+                rate = operations(shapes) * PRODUCT_STEPS / seconds()
                 figures["rates"].setdefault(library, []).append(rate)
             told = ", ".join(f"{way} {seconds[-1]:.3f}" for way, seconds in figures["seconds"].items())
             print(f"  repeat {repeat + 1} of {repeats}, s an epoch: {told}", flush=True)
-    figures["others"] = others.share
     if dense:
         figures["operations"] = operations(shapes) / case.batch * case.rows
     return figures
