@@ -1,12 +1,14 @@
-"""Keras's own `fit`, fed by positions: arrays stay resident and the compiled step gathers its batch from them.
+"""Keras's own `fit` over resident rows: all steps of a span of batches run in one compiled loop.
 
-With plain `fit` on arrays a small model spends its time in the input pipeline and in Python between steps. Here the
-data set that Keras iterates holds only positions, many steps run in one call (`steps_per_execution`), and the step,
-with its gather, is one compiled graph. Callbacks, History, validation and the progress bar are Keras's.
+With plain `fit` on arrays a small model spends its time in the input pipeline, in Python and in launching the step. Here
+the data set that Keras iterates holds only spans of batches; the loop over a span, each step's gather of its rows and
+the step itself are one graph. Callbacks, History, validation and the progress bar are Keras's, and so is `train_step`:
+a model that overrides it, with several optimizers for instance, trains in the same loop.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +18,7 @@ import tensorflow as tf
 _MOST_BYTES = 4 << 30
 _STEPS_COMPILED = 256
 _STEPS_PLAIN = 32
+_BATCH = 32  # the default of Keras
 VALIDATION_BATCH = 1024
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _CONVOLUTIONS: tuple[type, ...] = (
@@ -29,7 +32,7 @@ _CONVOLUTIONS: tuple[type, ...] = (
 
 
 class _Rows:
-    """Rows resident under a name, with the order in which an epoch visits them; variables, so that later rows need no
+    """Rows resident under a name, in the order in which an epoch visits them; variables, so that later rows need no
     new trace. Not a Keras attribute: a saved model holds no data."""
 
     def __init__(self) -> None:
@@ -44,28 +47,75 @@ class _Rows:
                 x, shape=(None, *x.shape[1:]), dtype=x.dtype, trainable=False, name=f"{name}_rows"
             )
 
-    def take(self, data: Any) -> Any:
-        """The batch that a data set's element stands for; anything but our positions is the batch itself."""
-        if isinstance(data, dict) and set(data) == {"train_positions"}:
-            index = tf.gather(self.variables["order"], data["train_positions"])
-            return tf.gather(self.variables["train"], index)
-        if isinstance(data, dict) and set(data) == {"validation_positions"}:
-            return tf.gather(self.variables["validation"], data["validation_positions"])
-        return data
+    def release(self) -> None:
+        """Gives the memory back; what was traced stays."""
+        for variable in self.variables.values():
+            variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
-    def positions(self, name: str, batch: int) -> tf.data.Dataset:
-        """The positions of each batch of the rows under a name, the last one short: one element a step."""
-        rows = int(tf.shape(self.variables[name])[0])
+    def batch(self, name: str, start: Any, size: Any) -> Any:
+        index = tf.range(size) + start
+        if name == "train":
+            index = tf.gather(self.variables["order"], index)
+        return tf.gather(self.variables[name], index)
 
-        def of_step(step: Any) -> dict[str, Any]:
-            start = tf.cast(step, tf.int32) * batch
-            return {f"{name}_positions": tf.range(start, tf.minimum(start + batch, rows))}
 
-        # On one thread: the steps are what needs the cores.
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = 1
-        options.autotune.enabled = False
-        return tf.data.Dataset.range(math.ceil(rows / batch)).map(of_step).with_options(options)
+def _spans(rows: int, batch: int, steps_a_call: int) -> tuple[tf.data.Dataset, int]:
+    """For Keras to iterate: one element a call of the loop, epoch after epoch; and the steps of an epoch."""
+    steps = math.ceil(rows / batch)
+    first = np.arange(0, steps, steps_a_call)
+    parts = {"first": first, "last": np.minimum(first + steps_a_call, steps), "batch": np.full(len(first), batch)}
+    return tf.data.Dataset.from_tensor_slices(
+        {key: part.astype("int32") for key, part in parts.items()}
+    ).repeat(), steps
+
+
+class _Loop:
+    """What Keras calls with its iterator, in place of its own function: runs the steps of the span that comes next.
+
+    Anything but a span goes to Keras's function.
+    """
+
+    def __init__(self, model: "ResidentModel", name: str, step: Callable[[Any], Any], jit_compile: bool) -> None:
+        self.rows, self.name, self.step = model._rows, name, step
+        self.results: Callable[[], dict[str, Any]] = model.get_metrics_result
+        if model.run_eagerly:
+            self.whole = self.short = self._run
+        else:
+            # Traced once for batches of any size. XLA compiles one size; the last batch of an epoch, of fewer rows, runs
+            # without: compiling it too would take longer than it saves.
+            self.short = tf.function(self._run, jit_compile=False)
+            self.whole = tf.function(self._run, jit_compile=True) if jit_compile else self.short
+        self.size = (lambda size: size) if jit_compile else tf.constant
+
+    def _run(self, start: Any, steps: Any, size: Any) -> dict[str, Any]:
+        def one_step(i: Any) -> tuple[Any]:
+            self.step(self.rows.batch(self.name, start + i * size, size))
+            return (i + 1,)
+
+        # One after the other: a step reads what the last one wrote.
+        tf.while_loop(lambda i: i < steps, one_step, (tf.constant(0),), parallel_iterations=1)
+        return self.results()
+
+    def span(self, first: int, last: int, size: int) -> dict[str, Any]:
+        """Runs steps `first` to `last`, of `size` rows each but for the last one of an epoch."""
+        rows = self._count()
+        whole = min(last, rows // size)
+        logs: dict[str, Any] = {}
+        if whole > first:
+            logs = self.whole(tf.constant(first * size), tf.constant(whole - first), self.size(size))
+        if whole < last:
+            logs = self.short(tf.constant(whole * size), tf.constant(1), tf.constant(rows % size))
+        return logs
+
+    def prepare(self, size: int) -> None:
+        """Traces and compiles what an epoch needs, by loops of no step."""
+        none = tf.constant(0)
+        self.whole(none, none, self.size(size))
+        if self._count() % size:
+            self.short(none, none, none)
+
+    def _count(self) -> int:
+        return int(tf.shape(self.rows.variables[self.name])[0])
 
 
 class _Shuffle(keras.callbacks.Callback):
@@ -82,18 +132,23 @@ class _Shuffle(keras.callbacks.Callback):
 
 
 class ResidentModel(keras.Model):
-    """A Keras model whose `fit` on arrays without targets runs on resident rows; anything else runs as in Keras."""
+    """A Keras model whose `fit` on arrays without targets runs on resident rows; anything else runs as in Keras.
+
+    Attributes:
+        seconds_to_first_step: of the last `fit` on resident rows, tracing and compiling included.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rows = _Rows()
-        self._traced_steps: int | None = None
+        self._started: float | None = None
+        self.seconds_to_first_step: float | None = None
 
     def compile(self, *args: Any, jit_compile: Any = "auto", **kwargs: Any) -> None:
         """Keras's `compile`; `jit_compile="auto"` compiles the step unless the model holds convolutions.
 
-        Most graphs are faster compiled by XLA; convolutions on the CPU are not, and take seconds more to compile
-        (benchmarks/results/training.md).
+        Most graphs are faster compiled by XLA; convolutions on the CPU are many times slower, and take seconds more
+        to compile (benchmarks/results/training.md).
         """
         if jit_compile == "auto":
             jit_compile = not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
@@ -106,36 +161,69 @@ class ResidentModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
-        """Keras's `fit`. Arrays without targets stay resident, and steps run several to a call unless `compile` was
-        given `steps_per_execution` or a callback looks at single batches."""
+        """Keras's `fit`. Arrays without targets stay resident while it runs, and steps run many to a call unless
+        `compile` was given `steps_per_execution` or a callback looks at single batches."""
         if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
             return super().fit(x, y, batch_size=batch_size, **kwargs)
+        self._started = time.perf_counter()
         self._check_rows("x", x)
-        batch = min(batch_size or 32, len(x))
+        batch = min(batch_size or _BATCH, len(x))
         self._rows.put("train", x)
         self._rows.put("order", np.arange(len(x), dtype="int32"))
         if kwargs.pop("shuffle", True):
             seed = int(keras.random.randint((), 0, 2**31 - 1))
             kwargs["callbacks"] = [_Shuffle(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
-        self._put_validation(kwargs, batch)
-        self.steps_per_execution = self._steps_a_call(kwargs.get("callbacks"), math.ceil(len(x) / batch))
+        a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
+        self._put_validation(kwargs, batch, a_call)
+        spans, steps = _spans(len(x), batch, a_call)
+        self.steps_per_execution = a_call
         try:
             # `shuffle=False`: Keras can't shuffle a data set, and would say so.
-            return super().fit(self._rows.positions("train", batch), shuffle=False, **kwargs)
+            return super().fit(spans, shuffle=False, steps_per_epoch=steps, **kwargs)
         finally:
             self.steps_per_execution = self._chosen_steps
+            self._rows.release()
+
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Keras's `evaluate`; arrays without targets run through the same loop as the validation of `fit`."""
+        ours = {"verbose", "callbacks", "return_dict"}
+        if not self.compiled or not self._can_stay(x) or y is not None or set(kwargs) - ours:
+            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+        self._check_rows("x", x)
+        self._rows.put("validation", x)
+        spans, steps = _spans(len(x), min(batch_size or _BATCH, len(x)), self.steps_per_execution)
+        try:
+            return super().evaluate(spans, steps=steps, **kwargs)
+        finally:
+            self._rows.release()
 
     def make_train_function(self, force: bool = False) -> Any:
-        # The number of steps in a call is traced into Keras's function.
-        stale = self._traced_steps is not None and self._traced_steps != self.steps_per_execution
-        self._traced_steps = self.steps_per_execution
-        return super().make_train_function(force=force or stale)
+        """Keras calls this at the start of `fit`."""
+        if self.train_function is None or force:
+            super().make_train_function(force=True)
+            self.train_function = self._looping("train", self.train_step, self.train_function, self.jit_compile)
 
-    def train_step(self, data: Any) -> Any:
-        return super().train_step(self._rows.take(data))
+    def make_test_function(self, force: bool = False) -> Any:
+        """Keras calls this at the start of `evaluate`."""
+        if self.test_function is None or force:
+            super().make_test_function(force=True)
+            # A few large batches forward gain less from XLA than compiling them takes.
+            self.test_function = self._looping("validation", self.test_step, self.test_function, jit_compile=False)
 
-    def test_step(self, data: Any) -> Any:
-        return super().test_step(self._rows.take(data))
+    def _looping(self, name: str, step: Callable[[Any], Any], otherwise: Any, jit_compile: bool) -> Any:
+        loop = _Loop(self, name, step, jit_compile)
+
+        def function(iterator: Any) -> Any:
+            spec = getattr(iterator, "element_spec", None)
+            if not isinstance(spec, dict) or set(spec) != {"first", "last", "batch"}:
+                return otherwise(iterator)
+            span = {key: int(value) for key, value in next(iterator).items()}
+            if name == "train" and self._started is not None:
+                loop.prepare(span["batch"])
+                self.seconds_to_first_step, self._started = time.perf_counter() - self._started, None
+            return loop.span(span["first"], span["last"], span["batch"])
+
+        return function
 
     @staticmethod
     def _can_stay(x: Any) -> bool:
@@ -154,27 +242,31 @@ class ResidentModel(keras.Model):
             wanted = ", ".join(str(n) for n in self.input_shape[1:])
             raise ValueError(f"`{name}` must have shape (rows, {wanted}). Received: {x.shape}.")
 
-    def _put_validation(self, kwargs: dict[str, Any], batch: int) -> None:
-        data = kwargs.get("validation_data")
-        if isinstance(data, list | tuple) and len(data) == 1:
-            data = data[0]
-        if not isinstance(data, np.ndarray) or not self._can_stay(data):
+    def _put_validation(self, kwargs: dict[str, Any], batch: int, steps_a_call: int) -> None:
+        data = _alone(kwargs.get("validation_data"))
+        if not self._can_stay(data):
             return
         self._check_rows("validation_data", data)
         self._rows.put("validation", data)
-        size = kwargs.pop("validation_batch_size", None) or max(batch, VALIDATION_BATCH)
-        kwargs["validation_data"] = self._rows.positions("validation", size)
+        size = min(len(data), kwargs.pop("validation_batch_size", None) or max(batch, VALIDATION_BATCH))
+        kwargs["validation_data"], kwargs["validation_steps"] = _spans(len(data), size, steps_a_call)
 
-    def _steps_a_call(self, callbacks: Any, steps_an_epoch: int) -> int:
+    def _steps_a_call(self, callbacks: Any, validation: Any) -> int:
         looks_at_batches = any(
             getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
             for callback in _as_list(callbacks)
             for hook in _BATCH_HOOKS
             if isinstance(callback, keras.callbacks.Callback)
         )
-        if self._chosen_steps != 1 or looks_at_batches or self.run_eagerly:
+        # Keras's own function, which would run other validation, has its number of steps traced in.
+        by_keras = validation is not None and not self._can_stay(_alone(validation))
+        if self._chosen_steps != 1 or looks_at_batches or by_keras or self.run_eagerly:
             return int(self._chosen_steps)
-        return min(steps_an_epoch, _STEPS_COMPILED if self.jit_compile else _STEPS_PLAIN)
+        return _STEPS_COMPILED if self.jit_compile else _STEPS_PLAIN
+
+
+def _alone(data: Any) -> Any:
+    return data[0] if isinstance(data, list | tuple) and len(data) == 1 else data
 
 
 def _as_list(callbacks: Any) -> Sequence[Any]:

@@ -3,19 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from keras_ae.layers.draws import normal
+
 _LOG_VAR_BOUND = 20.0
-
-
-def normal(shape: Any, seed_generator: keras.random.SeedGenerator) -> Any:
-    """Standard normal float32 noise, as `keras.random.normal`, by the Philox generator by name.
-
-    What Keras asks for, "auto_select", costs a compiled step on the CPU five times as much
-    (benchmarks/results/training.md).
-    """
-    return tf.random.stateless_normal(shape, tf.cast(seed_generator.next(), tf.int32), alg="philox")
 
 
 def bound_log_var(log_var: Any) -> Any:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ae.layers.draws import uniform
+
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class MaskingNoise(keras.layers.Layer):
@@ -28,7 +30,7 @@ class MaskingNoise(keras.layers.Layer):
     def call(self, x: Any, training: bool = False) -> Any:
         if not training:
             return x
-        keep = keras.random.uniform(ops.shape(x), seed=self.seed_generator) >= self.rate
+        keep = uniform(ops.shape(x), self.seed_generator) >= self.rate
         return ops.where(keep, x, ops.zeros_like(x))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
