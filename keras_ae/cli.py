@@ -75,6 +75,7 @@ def fit(
     network: Annotated[
         str | None, typer.Option(help="dense, conv or linear. [default: dense for vectors, else conv]")
     ] = None,
+    dtype: Annotated[str, typer.Option(help="Of products in training: float32 or bfloat16.")] = "float32",
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,7 +99,7 @@ def fit(
         raise InputError(f"`--option` must be of the recipe or the network. Received: {taken[0]!r}.")
     with _progress() as progress:
         fitted = pipeline.fit(
-            data, out, recipe, latent_dim, epochs, batch_size, seed, network, progress=progress, **options
+            data, out, recipe, latent_dim, epochs, batch_size, seed, network, dtype, progress=progress, **options
         )
     for note in fitted.manifest["notes"]:
         typer.echo(f"note: {note}", err=True)
@@ -283,7 +284,10 @@ def _tensorflow(what: str) -> Iterator[None]:
     """Imports TensorFlow without its greetings on stderr; they come from C++, below Python's streams."""
     import tempfile
 
+    from keras_ae.processor import compilation_cache
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={compilation_cache()}")
     with tempfile.TemporaryFile() as greetings:
         stderr = os.dup(2)
         os.dup2(greetings.fileno(), 2)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_ae import __version__, artifact
+from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import Splits, Statistics, fit_scaling, load_source, split
 from keras_ae.data.sources import Source
 from keras_ae.errors import ArtifactError, InputError
@@ -20,9 +21,10 @@ from keras_ae.export import EXPORTERS, VERIFIERS, Reference, graphs_of, referenc
 from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.models import FUNCTIONS, Autoencoder
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
-from keras_ae.training import Training, default_latent_dim, measure, train
+from keras_ae.training import Training, default_latent_dim, finish, measure, train
 
 MODEL = "model.keras"
+DTYPES = {"float32": "float32", "bfloat16": POLICY}
 _LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 
@@ -72,6 +74,7 @@ def fit(
     batch_size: int | None = None,
     seed: int = 0,
     network: str | None = None,
+    dtype: str = "float32",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Progress = _silent,
     **options: Any,
@@ -87,6 +90,7 @@ def fit(
         batch_size: rows in a step; by default 128, or less for small data.
         seed: of the split, the weights and the noise; the same seed on the same machine gives the same metrics.
         network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
+        dtype: of the products in training, `float32` or `bfloat16`; losses and exports are float32.
         callbacks: Keras callbacks for `model.fit`.
         progress: is told in a few words what runs, and its share done where that is known.
         **options: of the recipe and the network.
@@ -99,6 +103,10 @@ def fit(
     for name, value in {"latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size}.items():
         if value is not None and value < (name != "epochs"):
             raise InputError(f"`{name}` must be positive. Received: {value}.")
+    if dtype not in DTYPES:
+        raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
+    if dtype == "bfloat16":
+        check_bfloat16()
     with contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder:
         data = source if isinstance(source, Source) else load_source(source)
         splits = split(data, seed)
@@ -107,7 +115,7 @@ def fit(
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
         keras.utils.set_random_seed(seed)
         try:
-            model = build(recipe, shape, latent_dim, network, splits.train.dtype.name, **options)
+            model = build(recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], **options)
         except (TypeError, ValueError) as error:
             given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
             raise InputError(f"{error}{given}") from error
@@ -125,6 +133,9 @@ def fit(
             callbacks,
             on_epoch=lambda done, of: progress(what, done / of),
         )
+        if dtype == "bfloat16":
+            model = in_float32(model)
+        finish(model, splits, recipe)
         metrics = measure(model, splits, statistics)
         notes = _notes(data, splits, statistics)
         manifest = {
@@ -141,6 +152,8 @@ def fit(
                 "epochs": training.epochs,
                 "best_epoch": training.best_epoch,
                 "seconds": round(training.seconds, 2),
+                "seconds_to_first_step": training.seconds_to_first_step and round(training.seconds_to_first_step, 2),
+                "dtype": dtype,
             },
             "metrics": metrics,
             "notes": notes,

@@ -1,8 +1,9 @@
 """The table of named families: each is a latent, a reconstruction and some regularizers over shared layers."""
 
+import contextlib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,12 +151,23 @@ def _check_dims(shape: tuple[int, ...], latent_dim: int) -> None:
         )
 
 
+@contextlib.contextmanager
+def _policy(dtype: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def build(
     recipe: str,
     input_shape: int | Sequence[int],
     latent_dim: int,
     network: str | None = None,
     input_dtype: str = "float32",
+    dtype: str = "float32",
     **options: Any,
 ) -> Autoencoder:
     """Builds an untrained autoencoder of a named family.
@@ -166,6 +178,7 @@ def build(
         latent_dim: numbers in z, at most the features of x.
         network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
         input_dtype: of raw x.
+        dtype: policy of encoder and decoder, such as "mixed_bfloat16"; losses are in float32.
         **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
 
     Raises:
@@ -186,11 +199,12 @@ def build(
     for_network = {name: value for name, value in options.items() if name in network_options}
     parts = entry.parts(shape, **{name: value for name, value in options.items() if name in entry.options})
 
-    encoder = builders.encoder(shape, latent_dim, gaussian=isinstance(parts.latent, Sampling), **for_network)
-    if parts.front is not None:
-        x = keras.Input(shape, name="x")
-        encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
-    decoder = builders.decoder(shape, latent_dim, output_activation=parts.output_activation, **for_network)
+    with _policy(dtype):
+        encoder = builders.encoder(shape, latent_dim, gaussian=isinstance(parts.latent, Sampling), **for_network)
+        if parts.front is not None:
+            x = keras.Input(shape, name="x")
+            encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
+        decoder = builders.decoder(shape, latent_dim, output_activation=parts.output_activation, **for_network)
     return Autoencoder(
         encoder,
         decoder,

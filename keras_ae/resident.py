@@ -1,6 +1,6 @@
 """Keras's own `fit` over resident rows: all steps of a span of batches run in one compiled loop.
 
-With plain `fit` on arrays a small model spends its time in the input pipeline, in Python and in launching the step. Here
+With plain `fit` on arrays a small model spends its time in the input pipeline, in Python and in launching steps. Here
 the data set that Keras iterates holds only spans of batches; the loop over a span, each step's gather of its rows and
 the step itself are one graph. Callbacks, History, validation and the progress bar are Keras's, and so is `train_step`:
 a model that overrides it, with several optimizers for instance, trains in the same loop.
@@ -81,8 +81,8 @@ class _Loop:
         if model.run_eagerly:
             self.whole = self.short = self._run
         else:
-            # Traced once for batches of any size. XLA compiles one size; the last batch of an epoch, of fewer rows, runs
-            # without: compiling it too would take longer than it saves.
+            # Traced once for batches of any size. XLA compiles one size; the last batch of an epoch, of fewer rows,
+            # runs without: compiling it too would take longer than it saves.
             self.short = tf.function(self._run, jit_compile=False)
             self.whole = tf.function(self._run, jit_compile=True) if jit_compile else self.short
         self.size = (lambda size: size) if jit_compile else tf.constant

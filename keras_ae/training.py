@@ -35,12 +35,14 @@ class Training:
         epochs: that ran.
         best_epoch: whose weights were kept; 0 is the start, principal components.
         seconds: of training, compilation included.
+        seconds_to_first_step: of them, before the first step; tracing and compiling, for the most part.
         history: value of each named term at each epoch.
     """
 
     epochs: int
     best_epoch: int
     seconds: float
+    seconds_to_first_step: float | None
     history: dict[str, list[float]] = field(repr=False)
 
 
@@ -110,12 +112,20 @@ def train(
             raise InputError(
                 f"The loss must stay finite. Received: {history['loss'][-1]} in epoch {len(history['loss'])}."
             )
+    ran = len(history.get("loss", ()))
+    seconds = time.perf_counter() - started
+    return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
+
+
+def finish(model: Autoencoder, splits: Splits, recipe: str) -> None:
+    """What a trained model still needs: a prior, where no loss made one, p-values, and an optimizer to go on with."""
     if not RECIPES[recipe].variational:
         model.fit_prior(splits.train)
     model.calibrate(splits.calibration)
-    model.optimizer.learning_rate.assign(LEARNING_RATE)  # further training starts anew, not at what the schedule left
-    ran = len(history.get("loss", ()))
-    return Training(ran, best_epoch, time.perf_counter() - started, history)
+    if model.compiled:
+        model.optimizer.learning_rate.assign(LEARNING_RATE)  # anew, not at what the schedule left
+    else:
+        model.compile(_optimizer(model, len(splits.train)))
 
 
 def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:

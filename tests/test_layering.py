@@ -14,11 +14,11 @@ ROOT = PACKAGE.parent
 
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
-    ("errors",),
+    ("errors", "processor"),
     ("artifact", "data", "layers"),
     ("networks", "priors", "resident", "callbacks", "runtime"),
     ("models",),
-    ("recipes", "export"),
+    ("recipes", "export", "bfloat16"),
     ("training",),
     ("pipeline",),
     ("cli",),

@@ -1,0 +1,53 @@
+"""Training in bfloat16 is refused where it would be slow; what it leaves is float32."""
+
+import numpy as np
+import pytest
+
+import keras_ae
+from keras_ae import bfloat16, pipeline, processor
+from keras_ae.errors import InputError
+
+OPTIONS = {"latent_dim": 4, "epochs": 8, "hidden": [32]}
+
+
+def test_it_is_refused_on_a_processor_that_does_not_multiply_in_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(bfloat16, "cpu_flags", lambda: {"avx2", "fma"})
+    with pytest.raises(InputError, match="avx512_bf16"):
+        keras_ae.fit("digits", tmp_path / "a", dtype="bfloat16", **OPTIONS)
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(bfloat16, "cpu_flags", lambda: {"avx512_bf16"})
+    bfloat16.check_bfloat16()
+
+
+def test_an_unknown_dtype_is_named():
+    with pytest.raises(InputError, match=r"float32, bfloat16\. Received: 'half'"):
+        keras_ae.fit("digits", dtype="half", **OPTIONS)
+
+
+def test_what_it_leaves_is_float32_and_nearly_as_good(monkeypatch):
+    monkeypatch.setattr(pipeline, "check_bfloat16", lambda: None)
+    half = keras_ae.fit("digits", dtype="bfloat16", **OPTIONS)
+    full = keras_ae.fit("digits", **OPTIONS)
+    assert half.manifest["training"]["dtype"] == "bfloat16"
+    assert {layer.dtype_policy.name for layer in half.model._flatten_layers()} == {"float32"}
+    assert {variable.dtype for variable in half.model.trainable_variables} == {"float32"}
+    rmse, reference = (fitted.manifest["metrics"]["rmse_test"] for fitted in (half, full))
+    assert rmse == pytest.approx(reference, rel=0.02)
+    history = half.model.fit(half.splits.train, epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+
+
+def test_products_are_in_bfloat16_and_losses_in_float32():
+    model = keras_ae.build("vae", 8, 2, hidden=[16], dtype="mixed_bfloat16")
+    assert model.encoder.layers[-1].compute_dtype == "bfloat16"
+    assert model.reconstruction.compute_dtype == "float32"
+    assert model(np.zeros((3, 8), "float32")).dtype == "float32"
+
+
+def test_flags_and_cache_folder_of_this_machine(monkeypatch, tmp_path):
+    assert isinstance(processor.cpu_flags(), set)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = processor.compilation_cache()
+    assert folder.parent == tmp_path / "keras_ae"
+    monkeypatch.setattr(processor, "cpu_flags", lambda: {"other"})
+    assert processor.compilation_cache() != folder
