@@ -16,7 +16,7 @@ _CORES = os.cpu_count() or 1
 _STAT = Path("/proc/stat")
 
 
-def wait_for_quiet(most_busy: float = 0.1, at_most_seconds: float = 20.0) -> None:
+def wait_for_quiet(most_busy: float = 0.1, at_most_seconds: float = 10.0) -> None:
     """Waits until, for half a second, at most that share of the processors is busy; not longer than the limit.
 
     Half a second also lets the idle threads of a worker that has just answered stop spinning.

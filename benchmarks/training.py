@@ -29,7 +29,7 @@ THREADS = os.cpu_count() or 1
 HELD_OUT = 5_000
 PRODUCT_STEPS = 100
 LOSS_WAYS = (OURS, "keras", "torch compiled", "torch")
-LOSS_EPOCHS, MOST_EPOCHS = 4, 8
+LOSS_EPOCHS, MOST_EPOCHS = 3, 6
 
 
 @contextmanager
