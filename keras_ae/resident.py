@@ -138,6 +138,9 @@ class ResidentModel(keras.Model):
         seconds_to_first_step: of the last `fit` on resident rows, tracing and compiling included.
     """
 
+    train_function: Any
+    test_function: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rows = _Rows()
