@@ -15,16 +15,16 @@ ROOT = PACKAGE.parent
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
     ("errors", "processor"),
-    ("artifact", "data", "layers"),
+    ("artifact", "data", "evaluation", "layers"),
     ("networks", "priors", "resident", "callbacks", "runtime"),
-    ("models",),
+    ("bench", "files", "judging", "models"),
     ("recipes", "export", "bfloat16"),
     ("training",),
     ("pipeline",),
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TENSORFLOW = ["keras_ae", "keras_ae.artifact", "keras_ae.cli", "keras_ae.data", "keras_ae.runtime"]
+WITHOUT_TENSORFLOW = ["keras_ae", "keras_ae.artifact", "keras_ae.bench", "keras_ae.cli", "keras_ae.data", "keras_ae.runtime"]
 
 
 def _parts():

@@ -1,0 +1,23 @@
+"""The evidence that a model is good, or is not: NumPy arrays in, a dataclass out.
+
+Knows nothing of Keras: the arrays may come from any model.
+"""
+
+from keras_ae.evaluation.novelty import Neighbours
+from keras_ae.evaluation.numbers import Number
+from keras_ae.evaluation.protocol import METRICS, evaluate
+from keras_ae.evaluation.result import COLUMNS, LABELS, Evaluation
+from keras_ae.evaluation.verdict import Answer, Verdict, judge
+
+__all__ = [
+    "COLUMNS",
+    "LABELS",
+    "METRICS",
+    "Answer",
+    "Evaluation",
+    "Neighbours",
+    "Number",
+    "Verdict",
+    "evaluate",
+    "judge",
+]

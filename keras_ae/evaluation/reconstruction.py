@@ -1,0 +1,16 @@
+"""How much of a row comes back."""
+
+import numpy as np
+
+from keras_ae.evaluation.numbers import Number, bootstrap
+from keras_ae.evaluation.rows import blocks
+
+
+def squared_errors(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """Mean squared error (rows,) of each row over its features."""
+    return np.concatenate([np.square(a - b).mean(axis=1) for a, b in zip(blocks(x), blocks(x_hat), strict=True)])
+
+
+def rmse(errors: np.ndarray, seed: int) -> Number:
+    """sqrt(E[(x - AE(x))^2]), E over rows and features, from the squared error (rows,) of each row."""
+    return bootstrap(lambda i: float(np.sqrt(errors[i].mean(dtype="float64"))), len(errors), seed=seed)
