@@ -102,9 +102,9 @@ class Reference:
             raise ExportError(f"{runtime} generate gives the same sample for different noise.")
 
 
-def reference_rows(model: Autoencoder) -> np.ndarray:
+def reference_rows(model: Autoencoder, n: int = max(BATCHES)) -> np.ndarray:
     """Rows to compare on where no data are at hand: the model's own samples, in the dtype of raw rows."""
-    rows = model.generate(max(BATCHES), seed=0)
+    rows = model.generate(n, seed=0)
     if np.issubdtype(np.dtype(model.raw_dtype), np.integer):
         limits = np.iinfo(model.raw_dtype)
         rows = np.clip(np.rint(rows), limits.min, limits.max)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,17 @@ def export_onnx(
     Raises:
         ExportError: for ops that ONNX does not know, with their layer, and for what disagrees with Keras.
     """
-    target = folder / FOLDER
-    target.mkdir(parents=True)
-    models = {name: convert(graph) for name, graph in graphs.items()}
-    if not single_file:
-        _share_weights(models, target / WEIGHTS)
-    for name, model in models.items():
-        onnx.save(model, target / f"{name}.onnx")
+    save_models({name: convert(graph) for name, graph in graphs.items()}, folder / FOLDER, single_file)
     return verify_onnx(folder, reference)
+
+
+def save_models(models: dict[str, Any], folder: Path, single_file: bool = False) -> None:
+    """Writes `<function>.onnx` into a new folder, and unless each is to stand alone `weights.bin` beside them."""
+    folder.mkdir(parents=True)
+    if not single_file:
+        models = _sharing_weights(models, folder / WEIGHTS)
+    for name, model in models.items():
+        onnx.save(model, folder / f"{name}.onnx")
 
 
 def convert(graph: Graph) -> Any:
@@ -61,7 +64,9 @@ def convert(graph: Graph) -> Any:
         raise ExportError(f"{graph.name} could not be converted to ONNX: {type(error).__name__}: {error}") from error
     finally:
         logger.setLevel(level)
-    foreign = [f"{node.op_type} (layer {_layer(node.name)})" for node in _nodes(model.graph) if not _is_known(node)]
+    foreign = [
+        f"{node.op_type} (layer {_layer(node.name)})" for node in nodes_of(model.graph.node) if not _is_known(node)
+    ]
     if foreign:
         raise ExportError(f"{graph.name} holds ops that ONNX does not know: {', '.join(dict.fromkeys(foreign))}.")
     model.ir_version = IR_VERSION
@@ -79,12 +84,13 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
     context.replace_inputs(node, [one.output[0], erf.output[0]])
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    for node in graph.node:
+def nodes_of(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Nodes, and those of the graphs inside them, as loops have."""
+    for node in nodes:
         yield node
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _nodes(inner)
+                yield from nodes_of(inner.node)
 
 
 def _is_known(node: Any) -> bool:
@@ -96,12 +102,17 @@ def _layer(node_name: str) -> str:
     return "/".join(part for part in node_name.split("/")[:-1] if "PartitionedCall" not in part) or node_name
 
 
-def _share_weights(models: dict[str, Any], path: Path) -> None:
+def _sharing_weights(models: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Copies of the models whose large tensors lie in one file, each once."""
     offsets: dict[str, int] = {}
+    sharing = {}
     with path.open("wb") as file:
-        for model in models.values():
-            for tensor in model.graph.initializer:
-                raw = onnx.numpy_helper.to_array(tensor).tobytes()
+        for name, model in models.items():
+            sharing[name] = onnx.ModelProto()
+            sharing[name].CopyFrom(model)
+            for tensor in sharing[name].graph.initializer:
+                array = onnx.numpy_helper.to_array(tensor)
+                raw = array.tobytes()
                 if len(raw) < _SHARED_FROM:
                     continue
                 key = hashlib.sha256(raw).hexdigest()
@@ -109,11 +120,12 @@ def _share_weights(models: dict[str, Any], path: Path) -> None:
                     file.write(b"\0" * (-file.tell() % _ALIGNMENT))
                     offsets[key] = file.tell()
                     file.write(raw)
-                tensor.raw_data = raw
+                tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))  # some hold typed data, not raw
                 external_data_helper.set_external_data(tensor, path.name, offsets[key], len(raw))
                 tensor.ClearField("raw_data")
     if not offsets:
         path.unlink()
+    return sharing
 
 
 def verify_onnx(folder: Path, reference: Reference) -> dict[str, dict[str, float]]:

@@ -29,6 +29,13 @@ class ExportKind(StrEnum):
     onnx = "onnx"
 
 
+class Precision(StrEnum):
+    """Of ONNX graphs, beside float32."""
+
+    int8 = "int8"
+    float16 = "float16"
+
+
 # Typer carries its own copy of Click and exports only this subclass of what a wrong command line raises.
 _UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
@@ -82,6 +89,10 @@ def fit(
             "--option", metavar="NAME=VALUE", help="Of the recipe or network, such as hidden=[512,256]; repeat."
         ),
     ] = None,
+    precision: Annotated[
+        list[Precision] | None,
+        typer.Option("--precision", help="ONNX also in int8 or float16, where it is as fast and as good; repeat."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train on raw data, export, verify: one artifact, raw data in and raw data out.
@@ -99,10 +110,24 @@ def fit(
         raise InputError(f"`--option` must be of the recipe or the network. Received: {taken[0]!r}.")
     with _progress() as progress:
         fitted = pipeline.fit(
-            data, out, recipe, latent_dim, epochs, batch_size, seed, network, dtype, progress=progress, **options
+            data,
+            out,
+            recipe,
+            latent_dim,
+            epochs,
+            batch_size,
+            seed,
+            network,
+            dtype,
+            precisions=[name.value for name in precision or ()],
+            progress=progress,
+            **options,
         )
     for note in fitted.manifest["notes"]:
         typer.echo(f"note: {note}", err=True)
+    for name, figures in fitted.manifest.get("precisions", {}).items():
+        if figures["method"] is None:
+            typer.echo(f"note: no {name}: {figures['reason']}", err=True)
     if as_json:
         return _print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
@@ -110,6 +135,9 @@ def fit(
     typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA: {metrics['rmse_test_pca']:.4g})")
     for kind, figures in fitted.manifest["exports"].items():
         typer.echo(f"  {kind:<20} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
+    for name, figures in fitted.manifest.get("precisions", {}).items():
+        if figures["method"] is not None:
+            typer.echo(f"  {name:<20} {_gains(figures)}")
     typer.echo(f"  next                 keras-ae info {out}")
 
 
@@ -148,6 +176,8 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
         typer.echo(
             f"  {kind:<16} largest difference {figures['max_abs_diff']:.2e} ({figures['max_rel_diff']:.1e} relative)"
         )
+    for name, figures in manifest.get("precisions", {}).items():
+        typer.echo(f"  {name:<16} {'refused: ' + figures['reason'] if figures['method'] is None else _gains(figures)}")
     for note in manifest.get("notes", ()):
         typer.echo(f"  note: {note}")
 
@@ -174,6 +204,8 @@ def verify(artifact: Artifact, as_json: Json = False) -> None:
     typer.echo(f"{artifact}: {result['files']} files unchanged")
     for kind, figures in (result["exports"] or {}).items():
         typer.echo(f"  {kind:<12} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
+    for name, differences in result.get("precisions", {}).items():
+        typer.echo(f"  {name:<12} differs from Keras by {max(differences.values()):.1e} relative, as when it was made")
     if result["exports"] is None:
         typer.echo("  exports not compared with Keras: TensorFlow is not installed")
 
@@ -211,7 +243,7 @@ def generate(
 ) -> None:
     """New rows, in raw units, drawn from the model."""
     from keras_ae import runtime
-    from keras_ae.data.tables import check_output, write_rows
+    from keras_ae.data.output import check_output, write_rows
 
     check_output(out)
     model = runtime.load(artifact)
@@ -223,16 +255,35 @@ def export(
     artifact: Artifact,
     to: Annotated[ExportKind, typer.Option("--to", help="Format.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="New folder for the export alone. [default: DIR-<format>]")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="New folder for the export alone. [default: DIR-<format>; for --precision DIR itself]"
+        ),
     ] = None,
     single_file: Annotated[
         bool, typer.Option("--single-file", help="ONNX: each function's weights in its own file.")
     ] = False,
+    precision: Annotated[
+        Precision | None, typer.Option(help="ONNX in int8 or float16, measured; refused where it is slower or worse.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="For --precision: what the artifact was trained on. [default: what its manifest names]"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export an artifact's model again, verified, into a folder of its own."""
+    if precision is not None and to is not ExportKind.onnx:
+        raise InputError(f"`--precision` is of --to onnx. Received: --to {to.value}.")
+    if source is not None and precision is None:
+        raise InputError("`--source` is for --precision. Received: no precision.")
     with _tensorflow("Exporting"):
         from keras_ae import pipeline
+    if precision is not None:
+        result = pipeline.add_precision(artifact, precision.value, out, source, single_file)
+        if as_json:
+            return _print_json(result)
+        return typer.echo(f"{result['out']}: {precision.value}, {_gains(result['figures'])}")
     out = out or artifact.with_name(f"{artifact.name}-{to.value}")
     result = pipeline.export(artifact, to.value, out, single_file)
     if as_json:
@@ -240,26 +291,87 @@ def export(
     typer.echo(f"{out}: {to.value} agrees with Keras to {result['export']['max_rel_diff']:.1e} relative")
 
 
+@app.command()
+def bench(
+    artifact: Artifact,
+    as_json: Json = False,
+    chart: Annotated[Path | None, typer.Option(help="Also draw a chart: .svg, .png or .pdf.")] = None,
+    keras: Annotated[
+        bool, typer.Option("--keras/--no-keras", help="Time Keras's predict too, where TensorFlow is installed.")
+    ] = True,
+    seconds: Annotated[float, typer.Option(min=0.01, help="For each figure.")] = 0.5,
+) -> None:
+    """Measure latency and throughput of every function, in every precision and on every provider that starts here."""
+    import importlib.util
+
+    from keras_ae import bench
+
+    if chart is not None:
+        bench.check_chart(chart)
+    others: dict[str, bench.Way] = {}
+    if keras and importlib.util.find_spec("tensorflow") is not None:
+        with _tensorflow("Timing Keras"):
+            from keras_ae import pipeline
+        others["Keras predict"] = pipeline.predicting(artifact)
+    with _progress() as progress:
+        speeds = bench.measure(artifact, others, seconds, lambda _, share: progress("measuring", share))
+    if chart is not None:
+        bench.chart(speeds, chart, f"{artifact.name} on {bench.machine()}")
+    if as_json:
+        return _print_json({"artifact": str(artifact), "machine": bench.machine(), "speeds": [vars(s) for s in speeds]})
+    _show_speeds(artifact, speeds)
+
+
 def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
     from keras_ae import runtime
-    from keras_ae.data.tables import check_output, read_rows, write_rows
+    from keras_ae.data.output import check_output
+    from keras_ae.files import run_file
 
     check_output(out)
     model = runtime.load(artifact)
-    rows = read_rows(source)
-    columns = model.columns if function != "decode" else None
-    x = rows.x
-    if columns is not None and rows.columns is not None:
-        for kind, names in (
-            ("misses", [c for c in columns if c not in rows.columns]),
-            ("has, beyond those trained on,", [c for c in rows.columns if c not in columns]),
-        ):
-            if names:
-                raise InputError(f"{source} {kind} column {', '.join(names)}. The model takes: {', '.join(columns)}.")
-        x = x[:, [rows.columns.index(name) for name in columns]]
-    result = getattr(model, function)(x)
-    named = result if isinstance(result, dict) else {"z" if function == "encode" else "x": result}
-    write_rows(out, named, model.columns if function in ("decode", "reconstruct") else None)
+    with _rows_progress(function) as on_rows:
+        run_file(model, function, source, out, on_rows)
+
+
+def _gains(figures: dict[str, Any]) -> str:
+    """What a precision that was kept gains and costs, of its `reconstruct`."""
+    tried = figures["tried"][figures["method"]]
+    ratio = tried["time_ratio"]["reconstruct"]
+    return (
+        f"{1 / ratio['1']:.1f} times as fast as float32 for one row and {1 / ratio['64']:.1f} times for 64, "
+        f"{tried['bytes'] / figures['float32']['bytes']:.0%} of its bytes, RMSE {100 * tried['rmse_change']:+.2f} %"
+    )
+
+
+def _show_speeds(artifact: Path, speeds: Any) -> None:
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+
+    from keras_ae.bench import BATCHES, machine
+
+    console = Console()
+    table = Table(title=f"{artifact.name} on {machine()}", title_justify="left")
+    for heading in ("function", "runs"):
+        table.add_column(heading)
+    for heading in ("p50, one row", "p99, one row", *(f"rows/s at {batch:,}" for batch in BATCHES)):
+        table.add_column(heading, justify="right")
+    for i, speed in enumerate(speeds):
+        table.add_row(
+            speed.function if i == 0 or speeds[i - 1].function != speed.function else "",
+            speed.runs,
+            f"{1e6 * speed.p50:,.1f} us",
+            f"{1e6 * speed.p99:,.1f} us",
+            *(f"{speed.rows_per_second[batch]:,.0f}" for batch in BATCHES),
+            end_section=i + 1 == len(speeds) or speeds[i + 1].function != speed.function,
+        )
+    console.print(table)
+    best = max(speed.rows_per_second[BATCHES[-1]] for speed in speeds)
+    bars = Table(title=f"rows/s in batches of {BATCHES[-1]:,}", title_justify="left", box=None, show_header=False)
+    for speed in speeds:
+        rate = speed.rows_per_second[BATCHES[-1]]
+        bars.add_row(speed.function, speed.runs, Bar(best, 0, rate, width=40), f"{rate:,.0f}")
+    console.print(bars)
 
 
 def _options(pairs: Any) -> dict[str, Any]:
@@ -330,6 +442,31 @@ def _progress() -> Iterator[Any]:
             bar.update(task, description=what, total=None if share is None else 1.0, completed=share or 0.0)
 
         yield show
+
+
+@contextmanager
+def _rows_progress(what: str) -> Iterator[Any]:
+    """A bar of rows on a terminal, from the first batch of several on."""
+    bar: Any = None
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None and done != total and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            bar.add_task(f"{what}, rows")
+            bar.start()
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.stop()
 
 
 def _usage(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,17 @@ from keras_ae import __version__, artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import Splits, Statistics, fit_scaling, load_source, split
 from keras_ae.data.sources import Source
-from keras_ae.errors import ArtifactError, InputError
-from keras_ae.export import EXPORTERS, VERIFIERS, Reference, graphs_of, reference_rows
+from keras_ae.errors import ArtifactError, ExportError, InputError
+from keras_ae.export import (
+    EXPORTERS,
+    PRECISIONS,
+    VERIFIERS,
+    Reference,
+    export_precision,
+    graphs_of,
+    reference_rows,
+    verify_precision,
+)
 from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.models import FUNCTIONS, Autoencoder
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
@@ -57,7 +67,7 @@ class Fitted:
 
     def summary(self) -> dict[str, Any]:
         """The figures, ready for JSON."""
-        keys = ("recipe", "latent_dim", "metrics", "exports", "training", "splits", "notes")
+        keys = ("recipe", "latent_dim", "metrics", "exports", "precisions", "training", "splits", "notes")
         return {
             "artifact": str(self.artifact) if self.artifact else None,
             "seconds": round(self.seconds, 2),
@@ -76,6 +86,7 @@ def fit(
     network: str | None = None,
     dtype: str = "float32",
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    precisions: Sequence[str] = (),
     progress: Progress = _silent,
     **options: Any,
 ) -> Fitted:
@@ -92,6 +103,8 @@ def fit(
         network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
         dtype: of the products in training, `float32` or `bfloat16`; losses and exports are float32.
         callbacks: Keras callbacks for `model.fit`.
+        precisions: `int8`, `float16`: ONNX graphs beside those in float32. One that is slower than float32, or adds
+            more than 2 % to the RMSE, is left out; the manifest says why.
         progress: is told in a few words what runs, and its share done where that is known.
         **options: of the recipe and the network.
 
@@ -103,6 +116,9 @@ def fit(
     for name, value in {"latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size}.items():
         if value is not None and value < (name != "epochs"):
             raise InputError(f"`{name}` must be positive. Received: {value}.")
+    _check_precisions(precisions)
+    if precisions and out is None:
+        raise InputError("`precisions` are of an artifact, and need `out`.")
     if dtype not in DTYPES:
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
@@ -159,27 +175,33 @@ def fit(
             "notes": notes,
         }
         if folder is not None:
-            manifest = write(model, folder, splits.test, manifest, progress)
+            manifest = write(model, folder, splits.test, manifest, progress, precisions, splits.calibration)
         else:
             manifest = {**describe(model), **manifest}
         seconds = time.perf_counter() - started
         return Fitted(model, splits, training, manifest, None if out is None else Path(out), seconds)
 
 
-def save(model: Autoencoder, out: str | Path, rows: np.ndarray | None = None) -> dict[str, Any]:
+def save(
+    model: Autoencoder, out: str | Path, rows: np.ndarray | None = None, precisions: Sequence[str] = ()
+) -> dict[str, Any]:
     """Writes a model that you trained with `model.fit` as an artifact, every export verified; returns its manifest.
 
     Args:
         model: trained; `model.calibrate(x)` gives its scores p-values, `model.fit_prior(x)` its samples a fitted prior.
         out: folder of the artifact, new or to be replaced.
         rows: raw rows to compare the exports on; by default the model's own samples.
+        precisions: as for `fit`; they need `rows`, those that calibrated the model.
 
     Raises:
-        InputError: for a target that can't be written.
+        InputError: for a target that can't be written, or precisions without the rows that calibrated the model.
         ExportError: for an export that fails or disagrees with Keras; nothing is written.
     """
+    _check_precisions(precisions)
+    if precisions and rows is None:
+        raise InputError("`precisions` are measured on rows that were not trained on, and need `rows`.")
     with artifact.replacing(Path(out)) as folder:
-        return write(model, folder, rows, {"recipe": None})
+        return write(model, folder, rows, {"recipe": None}, precisions=precisions, calibration=rows)
 
 
 def write(
@@ -188,8 +210,12 @@ def write(
     rows: np.ndarray | None,
     content: dict[str, Any],
     progress: Progress = _silent,
+    precisions: Sequence[str] = (),
+    calibration: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Writes model, exports and manifest into an empty folder, each export compared with Keras on raw rows."""
+    """Writes model, exports and manifest into an empty folder, each export compared with Keras on raw rows, and each
+    precision measured on calibration rows.
+    """
     reference = _reference(model, rows)
     graphs = graphs_of(model)
     model.save(folder / MODEL)
@@ -197,7 +223,13 @@ def write(
     for kind, export in EXPORTERS.items():
         progress(f"exporting and verifying {kind}", None)
         exports[kind] = _summarized(export(graphs, folder, reference))
-    artifact.write_manifest(folder, {**describe(model), **content, "exports": exports})
+    measured = {}
+    for precision in precisions:
+        assert calibration is not None
+        progress(f"measuring {precision}", None)
+        measured[precision] = export_precision(folder, folder, precision, model, calibration)
+    low = {"precisions": measured} if measured else {}
+    artifact.write_manifest(folder, {**describe(model), **content, "exports": exports, **low})
     return artifact.read_manifest(folder)
 
 
@@ -251,9 +283,15 @@ def verify(path: str | Path) -> dict[str, Any]:
     """
     folder = Path(path)
     manifest = artifact.verify_files(folder)
-    reference = _reference(load(folder), None)
+    model = load(folder)
+    reference = _reference(model, None)
     exports = {kind: _summarized(VERIFIERS[kind](folder, reference)) for kind in manifest["exports"]}
-    return {"artifact": str(path), "files": len(manifest["files"]), "exports": exports}
+    precisions = {
+        name: verify_precision(folder, name, model, figures)
+        for name, figures in manifest.get("precisions", {}).items()
+        if figures["method"] is not None
+    }
+    return {"artifact": str(path), "files": len(manifest["files"]), "exports": exports, "precisions": precisions}
 
 
 def export(path: str | Path, to: str, out: str | Path, single_file: bool = False) -> dict[str, Any]:
@@ -267,14 +305,95 @@ def export(path: str | Path, to: str, out: str | Path, single_file: bool = False
     """
     if to not in EXPORTERS:
         raise InputError(f"`to` must be one of {', '.join(EXPORTERS)}. Received: {to!r}.")
-    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
-        raise InputError(f"{out} must be new or empty.")
+    _check_new(out)
     manifest = artifact.verify_files(Path(path))
     model = load(path)
     arguments = {"single_file": single_file} if to == "onnx" else {}
     with artifact.replacing(Path(out)) as folder:
         figures = EXPORTERS[to](graphs_of(model), folder, _reference(model, None), **arguments)
     return {"artifact": str(path), "out": str(out), "recipe": manifest["recipe"], "export": _summarized(figures)}
+
+
+def add_precision(
+    path: str | Path,
+    precision: str,
+    out: str | Path | None = None,
+    source: str | Path | np.ndarray | Source | None = None,
+    single_file: bool = False,
+) -> dict[str, Any]:
+    """Makes the ONNX graphs of another precision, measured beside float32, in a new folder or in the artifact itself.
+
+    Args:
+        path: the artifact.
+        precision: `int8` or `float16`.
+        out: new or empty folder; by default the artifact, which is rewritten whole.
+        source: what the artifact was trained on, for the rows that calibrated it; by default what its manifest names.
+            For one that `save` wrote, those rows.
+        single_file: give each ONNX file its own weights, for use alone; with `out` only.
+
+    Returns:
+        `artifact`, `out` and the figures, as in the manifest.
+
+    Raises:
+        InputError: for a source that gives other rows.
+        ExportError: where measurement refuses the precision; an artifact's manifest then says why.
+    """
+    path = Path(path)
+    _check_precisions([precision])
+    if single_file and out is None:
+        raise InputError("Files that stand alone need `out`, a folder of their own.")
+    manifest = artifact.verify_files(path)
+    model = load(path)
+    rows = _calibration_rows(manifest, source)
+    if out is not None:
+        _check_new(out)
+    with artifact.replacing(path if out is None else Path(out)) as folder:
+        if out is None:
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+            shutil.rmtree(folder / "onnx" / precision, ignore_errors=True)
+        figures = export_precision(path, folder, precision, model, rows, single_file)
+        if out is None:
+            own = ("format", "schema", "files", "manifest_sha256")
+            content = {key: value for key, value in manifest.items() if key not in own}
+            content["precisions"] = {**manifest.get("precisions", {}), precision: figures}
+            artifact.write_manifest(folder, content)
+        elif figures["method"] is None:
+            raise _refusal(precision, figures)
+    if figures["method"] is None:
+        raise _refusal(precision, figures)
+    return {"artifact": str(path), "out": str(path if out is None else out), "precision": precision, "figures": figures}
+
+
+def predicting(path: str | Path) -> Callable[[str, np.ndarray], Callable[[], object]]:
+    """Keras's `predict` on an artifact's functions: from a name and an array to a call, for timing."""
+    functions = load(path).functions()
+    return lambda name, array: lambda: functions[name].predict(array, batch_size=len(array), verbose=0)
+
+
+def _calibration_rows(manifest: dict[str, Any], source: Any) -> np.ndarray:
+    source = manifest.get("source") if source is None else source
+    if source is None:
+        raise InputError("The artifact does not name what it was trained on: `source` must give its calibration rows.")
+    try:
+        data = source if isinstance(source, Source) else load_source(source)
+    except InputError as error:
+        raise InputError(f"{error} `source` must be what the artifact was trained on.") from error
+    return split(data, manifest["seed"]).calibration if "seed" in manifest else data.rows.x
+
+
+def _check_precisions(precisions: Sequence[str]) -> None:
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise InputError(f"`precisions` must be of {', '.join(PRECISIONS)}. Received: {name!r}.")
+
+
+def _refusal(precision: str, figures: dict[str, Any]) -> ExportError:
+    return ExportError(f"{precision} is not worth it here: {figures['reason']}.")
+
+
+def _check_new(out: str | Path) -> None:
+    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise InputError(f"{out} must be new or empty.")
 
 
 def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -2,19 +2,21 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_ae import artifact
+from keras_ae.data.batches import ahead
 from keras_ae.data.tables import check_finite
 from keras_ae.errors import ArtifactError, InputError
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 64 << 20
 _PROGRESS_AFTER = 2.0  # seconds
+_INPUTS = {"decode": "z", "generate": "epsilon"}  # raw x for all others
 
 
 class Model:
@@ -67,6 +69,36 @@ class Model:
         epsilon = np.random.default_rng(seed).standard_normal((n, self.latent_dim), dtype=np.float32)
         return self._run("generate", epsilon)["x"]
 
+    def run(self, function: str, array: np.ndarray) -> dict[str, np.ndarray]:
+        """A function by name, on what its graph takes: raw x, z for `decode`, standard normal noise (rows,
+        latent_dim) for `generate`; its outputs by name.
+        """
+        return self._run(function, self._input(function, array))
+
+    def stream(self, function: str, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """The outputs for batches as they come, of any size; while one is computed, a thread fetches the next.
+
+        Raises:
+            InputError: as `run`, with the number of the row in the whole stream.
+        """
+        start = 0
+        for batch in ahead(batches):
+            array = self._input(function, batch, start)
+            yield self._run(function, array, quiet=True)
+            start += len(array)
+
+    def example(self, function: str, n: int) -> np.ndarray:
+        """n inputs of a function: for raw x the model's own samples, for z and noise standard normal numbers."""
+        shape = self.latent_shape if _INPUTS.get(function) == "z" else (self.latent_dim,)
+        noise = np.random.default_rng(0).standard_normal((n, *shape), dtype=np.float32)
+        if function in _INPUTS:
+            return noise
+        x = self._run("generate", noise.reshape(n, self.latent_dim))["x"]
+        if self._dtype.kind == "f":
+            return x
+        limits = np.iinfo(self._dtype)
+        return np.clip(np.rint(x), limits.min, limits.max).astype(self._dtype)
+
     def _rows(self, x: Any) -> np.ndarray:
         # The common case of a service, one row as it should be. A product with zeros is NaN where it isn't finite.
         is_plain = type(x) is np.ndarray and x.dtype is self._dtype and x.shape == self._one_row
@@ -77,25 +109,23 @@ class Model:
     def _latents(self, z: Any) -> np.ndarray:
         return _checked(z, self.latent_shape, np.dtype("float32"), "z", None)
 
+    def _input(self, function: str, array: Any, start: int | None = None) -> np.ndarray:
+        if function not in self.manifest["functions"]:
+            known = ", ".join(self.manifest["functions"])
+            raise InputError(f"`function` must be one of {known}. Received: {function!r}.")
+        name = _INPUTS.get(function, "x")
+        shape = {"x": self.input_shape, "z": self.latent_shape, "epsilon": (self.latent_dim,)}[name]
+        is_raw = name == "x"
+        dtype, columns = (self._dtype, self.columns) if is_raw else (np.dtype("float32"), None)
+        return _checked(array, shape, dtype, name, columns, start)
+
     def _open(self, function: str) -> tuple[Any, str, list[str]]:
         """What runs a function, the name of its input, and those of its outputs."""
-        import onnxruntime
-
         weights = f"{self._folder}/weights.bin"
         if weights in self.manifest["files"]:
             artifact.check_file(self.path, weights, self.manifest)
         file = artifact.check_file(self.path, f"{self._folder}/{function}.onnx", self.manifest)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
-        try:
-            session = onnxruntime.InferenceSession(file, options, providers=self._providers)
-        except Exception as error:  # ONNX Runtime has no base class for what it raises
-            raise ArtifactError(f"ONNX Runtime could not load {file}: {error}") from error
-        missing = [name for name in self._providers if name not in session.get_providers()]
-        if missing:
-            raise InputError(f"Provider {missing[0]} could not start here, and no other takes its place unasked.")
+        session = open_session(file, self._providers, self._threads)
         # The Python layer around a session checks names that are right here, for some microseconds a call, and falls
         # back to other providers without a word; what is below it has the same signature.
         runner = getattr(session, "_sess", session)
@@ -103,7 +133,7 @@ class Model:
         names = sorted((output.name for output in session.get_outputs()), key=lambda name: name != function)
         return runner, session.get_inputs()[0].name, names
 
-    def _run(self, function: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    def _run(self, function: str, array: np.ndarray, quiet: bool = False) -> dict[str, np.ndarray]:
         opened = self._sessions.get(function)
         if opened is None:
             opened = self._sessions[function] = self._open(function)
@@ -111,9 +141,46 @@ class Model:
         if len(array) == 1 or (len(array) <= _BATCH_ROWS and array.nbytes <= _BATCH_BYTES):
             return dict(zip(names, session.run(names, {key: array}, None)))  # noqa: B905  (checking costs a microsecond)
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // array[0].nbytes))
-        starts = _progress(range(0, len(array), rows), function)
-        parts = [session.run(names, {key: array[i : i + rows]}, None) for i in starts]
+        starts = range(0, len(array), rows)
+        shown = starts if quiet else _progress(starts, function)
+        parts = [session.run(names, {key: array[i : i + rows]}, None) for i in shown]
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def session_options(threads: int | None = None) -> Any:
+    """What every session of this package is opened with."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def open_session(file: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None) -> Any:
+    """An ONNX Runtime session on the providers that are asked for, and no others.
+
+    Raises:
+        ArtifactError: for a file that ONNX Runtime can't load.
+        InputError: for a provider that does not start here.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(file, session_options(threads), providers=list(providers))
+    except Exception as error:  # ONNX Runtime has no base class for what it raises
+        raise ArtifactError(f"ONNX Runtime could not load {file}: {error}") from error
+    missing = [name for name in providers if name not in session.get_providers()]
+    if missing:
+        raise InputError(f"Provider {missing[0]} could not start here, and no other takes its place unasked.")
+    return session
+
+
+def precisions(manifest: dict[str, Any]) -> list[str]:
+    """Precisions of the ONNX graphs that an artifact holds, float32 first."""
+    held = {name.split("/")[1] for name in manifest["files"] if name.startswith("onnx/")}
+    return sorted(held, key=lambda name: (name != "float32", name))
 
 
 def load(
@@ -136,10 +203,12 @@ def load(
     """
     path = Path(path)
     manifest = artifact.read_manifest(path)
-    held = sorted({name.split("/")[1] for name in manifest["files"] if name.startswith("onnx/")})
+    held = precisions(manifest)
     if precision not in held:
+        refused = manifest.get("precisions", {}).get(precision)
+        why = f", which was refused when it was measured: {refused['reason']}" if refused else ""
         raise InputError(
-            f"`precision` must be one that {path} holds: {', '.join(held) or 'none'}. Received: {precision!r}."
+            f"`precision` must be one that {path} holds: {', '.join(held) or 'none'}. Received: {precision!r}{why}."
         )
     if providers is not None:
         import onnxruntime
@@ -154,7 +223,12 @@ def load(
 
 
 def _checked(
-    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, columns: tuple[str, ...] | None
+    array: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    name: str,
+    columns: tuple[str, ...] | None,
+    start: int | None = None,
 ) -> np.ndarray:
     array = np.asarray(array)
     if array.shape[1:] != shape or not len(array):
@@ -162,7 +236,7 @@ def _checked(
         raise InputError(f"`{name}` must have shape (batch, {wanted}). Received: {array.shape}.")
     if array.dtype != dtype:
         array = _converted(array, dtype, name)
-    check_finite(array, name, columns)
+    check_finite(array, name, columns, start)
     return array
 
 

@@ -282,13 +282,15 @@ def test_a_full_disk_leaves_the_previous_file_and_nothing_else(tmp_path, ending,
     path = file_of(tmp_path, f"x.{ending}", "previous")
 
     def full(target, *arguments, **options):
-        target = arguments[0] if ending == "parquet" else target
         (target.write(b"ha") if hasattr(target, "mode") and "b" in target.mode else None)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    module, name = {"npy": (np, "save"), "npz": (np, "savez"), "csv": (np, "savetxt"), "parquet": (pq, "write_table")}[
-        ending
-    ]
+    module, name = {
+        "npy": (np.lib.format, "write_array_header_1_0"),
+        "npz": (np, "savez"),
+        "csv": (np, "savetxt"),
+        "parquet": (pq, "ParquetWriter"),
+    }[ending]
     monkeypatch.setattr(module, name, full)
     assert "No space left" in refusal(path, lambda path: write_rows(path, {"x": TABLE}))
     assert path.read_text() == "previous"

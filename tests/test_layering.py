@@ -24,7 +24,7 @@ LAYERS = [
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TENSORFLOW = ["keras_ae", "keras_ae.artifact", "keras_ae.bench", "keras_ae.cli", "keras_ae.data", "keras_ae.runtime"]
+WITHOUT_TENSORFLOW = [f"keras_ae{name}" for name in ("", ".artifact", ".bench", ".cli", ".data", ".files", ".runtime")]
 
 
 def _parts():

@@ -1,9 +1,11 @@
 """Sources, splits and preprocessing: NumPy in, NumPy out."""
 
+from keras_ae.data.batches import read_batches
+from keras_ae.data.output import write_batches, write_rows
 from keras_ae.data.preprocessing import Statistics, fit_scaling
 from keras_ae.data.sources import BUILTIN, Source, load_source
 from keras_ae.data.splits import Splits, split
-from keras_ae.data.tables import Rows, check_finite, read_rows, write_rows
+from keras_ae.data.tables import Rows, check_finite, read_rows
 
 __all__ = [
     "BUILTIN",
@@ -14,7 +16,9 @@ __all__ = [
     "check_finite",
     "fit_scaling",
     "load_source",
+    "read_batches",
     "read_rows",
     "split",
+    "write_batches",
     "write_rows",
 ]

@@ -1,11 +1,13 @@
-"""Arrays and tables of numbers from files and to files, by their ending. NumPy only; parquet through pyarrow."""
+"""Arrays and tables of numbers from files, by their ending. NumPy only; parquet through pyarrow."""
 
 import csv
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -40,6 +42,19 @@ def read_rows(path: Path, key: str | None = None) -> Rows:
         InputError: for a missing, empty, unreadable or non-numeric file; the message names file, row and column.
         MissingExtra: for parquet without pyarrow.
     """
+    check_input(path)
+    reader = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix)
+    rows = reader(path) if reader is not None else _read_npz(path, key)
+    if rows.y is not None and rows.y.shape[:1] != rows.x.shape[:1]:
+        raise InputError(
+            f"{path}: `y` must have one label a row. Received: labels of shape {rows.y.shape}, {len(rows.x)} rows."
+        )
+    check_names(path, rows.columns)
+    return rows
+
+
+def check_input(path: Path) -> None:
+    """Raises InputError for what can't be a file of rows."""
     if not path.exists():
         raise InputError(f"No such file: {path}.")
     if path.suffix not in ENDINGS:
@@ -48,16 +63,13 @@ def read_rows(path: Path, key: str | None = None) -> Rows:
         raise InputError(f"{path} must be a file. Received: a folder.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty.")
-    reader = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix)
-    rows = reader(path) if reader is not None else _read_npz(path, key)
-    if rows.y is not None and rows.y.shape[:1] != rows.x.shape[:1]:
-        raise InputError(
-            f"{path}: `y` must have one label a row. Received: labels of shape {rows.y.shape}, {len(rows.x)} rows."
-        )
-    if rows.columns is not None and len(set(rows.columns)) < len(rows.columns):
-        twice = next(name for i, name in enumerate(rows.columns) if name in rows.columns[:i])
+
+
+def check_names(path: Path, columns: tuple[str, ...] | None) -> None:
+    """Raises InputError where two columns have one name."""
+    if columns is not None and len(set(columns)) < len(columns):
+        twice = next(name for i, name in enumerate(columns) if name in columns[:i])
         raise InputError(f"{path}: each column must have a name of its own. Received: {twice!r} more than once.")
-    return rows
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
@@ -93,34 +105,45 @@ def _read_npz(path: Path, key: str | None) -> Rows:
 
 
 def _read_csv(path: Path) -> Rows:
+    with open_csv(path) as (columns, lines):
+        x = csv_block(lines)
+        if x.size == 0:
+            raise InputError(f"{path} holds no rows.")
+        if columns is not None and x.shape[1] != len(columns):
+            raise _csv_error(path)
+        return Rows(as_numbers(x, str(path), columns), columns=columns)
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[tuple[tuple[str, ...] | None, TextIO]]:
+    """The names of the columns, or None, and the file at its first row of numbers; what is wrong in a cell that the
+    block reads becomes InputError.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             first = next(filter(None, reader), [])
             header_lines = reader.line_num
         columns = None if all(_is_number(cell) for cell in first) else tuple(cell.strip() for cell in first)
-        with path.open(newline="", encoding="utf-8-sig") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that there are no rows is said below
-            x = np.loadtxt(
-                file,
-                delimiter=",",
-                skiprows=header_lines if columns is not None else 0,
-                ndmin=2,
-                dtype="float64",
-                quotechar='"',
-                comments=None,
-            )
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for _ in range(header_lines if columns is not None else 0):
+                next(file)
+            yield columns, file
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from error
+    except InputError:
+        raise
     except ValueError as error:
         raise _csv_error(path) from error
     except (csv.Error, OSError) as error:
         raise InputError(f"{path} is not a readable .csv: {error}") from error
-    if x.size == 0:
-        raise InputError(f"{path} holds no rows.")
-    if columns is not None and x.shape[1] != len(columns):
-        raise _csv_error(path)
-    return Rows(as_numbers(x, str(path), columns), columns=columns)
+
+
+def csv_block(file: TextIO, rows: int | None = None) -> np.ndarray:
+    """The next rows of numbers, all or so many, float64."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there are no rows is said elsewhere
+        return np.loadtxt(file, delimiter=",", max_rows=rows, ndmin=2, dtype="float64", quotechar='"', comments=None)
 
 
 def _is_number(cell: str) -> bool:
@@ -154,32 +177,48 @@ def _csv_error(path: Path) -> InputError:
 
 
 def _read_parquet(path: Path) -> Rows:
+    with open_parquet(path) as file:  # not read_table, which takes a folder named a=1 for a column
+        return parquet_rows(path, file.read())
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Any]:
+    """A ParquetFile of numbers, with rows; what pyarrow raises in the block becomes InputError."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtra("Reading and writing parquet", "parquet") from error
     try:
-        with pq.ParquetFile(path) as file:  # not read_table, which takes a folder named a=1 for a column
-            table = file.read()
+        with pq.ParquetFile(path) as file:
+            for field in file.schema_arrow:
+                kind = field.type
+                if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+                    raise InputError(f"{path}, column {field.name}: must be numeric. Received: {kind}.")
+            if not len(file.schema_arrow) or not file.metadata.num_rows:
+                raise InputError(f"{path} holds no rows.")
+            yield file
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable parquet file: {error}") from error
-    metadata = table.schema.metadata or {}
-    for field in table.schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_boolean(field.type)
-        if not numeric:
-            raise InputError(f"{path}, column {field.name}: must be numeric. Received: {field.type}.")
-    columns = tuple(table.column_names)
-    if not columns or not table.num_rows:
-        raise InputError(f"{path} holds no rows.")
-    x = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns])
-    shape = json.loads(metadata[b"keras_ae_shape"]) if b"keras_ae_shape" in metadata else None
-    x = as_numbers(x, str(path), columns)
-    return Rows(x.reshape(len(x), *shape)) if shape else Rows(x, columns=columns)
 
 
-def as_numbers(x: np.ndarray, where: str, columns: tuple[str, ...] | None = None) -> np.ndarray:
-    """uint8 as it is, other numbers as float32, after checking kind, size and finiteness."""
+def parquet_rows(path: Path, table: Any, start: int | None = None) -> Rows:
+    """Rows of a pyarrow table or record batch."""
+    import pyarrow as pa
+
+    columns = tuple(table.schema.names)
+    stacked = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy(False) for column in table.columns])
+    x = as_numbers(stacked, str(path), columns, start)
+    shape = (table.schema.metadata or {}).get(b"keras_ae_shape")
+    return Rows(x.reshape(len(x), *json.loads(shape))) if shape else Rows(x, columns=columns)
+
+
+def as_numbers(
+    x: np.ndarray, where: str, columns: tuple[str, ...] | None = None, start: int | None = None
+) -> np.ndarray:
+    """uint8 as it is, other numbers as float32, after checking kind, size and finiteness; `start` is the number of the
+    first row where x is one batch of several.
+    """
     if x.ndim < 1 or x.dtype.kind not in "biuf":
         raise InputError(f"{where} must hold an array of numbers (rows, ...). Received: {x.dtype} of shape {x.shape}.")
     if x.ndim == 1:
@@ -193,82 +232,19 @@ def as_numbers(x: np.ndarray, where: str, columns: tuple[str, ...] | None = None
         return x
     with np.errstate(over="ignore"):
         numbers = np.ascontiguousarray(x, dtype="float32")
-    check_finite(numbers, where, columns)
+    check_finite(numbers, where, columns, start)
     return numbers
 
 
-def check_finite(x: np.ndarray, where: str, columns: tuple[str, ...] | None = None) -> None:
+def check_finite(x: np.ndarray, where: str, columns: tuple[str, ...] | None = None, start: int | None = None) -> None:
     """Raises InputError naming the first row and column that holds NaN, infinity or what float32 can't."""
     if x.dtype.kind != "f" or np.isfinite(x).all():
         return
     row, *position = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
     column = columns[position[0]] if columns else position[0] if len(position) == 1 else tuple(position)
     count = int((~np.isfinite(x)).any(axis=tuple(range(1, x.ndim))).sum())
+    among = "in all" if start is None else f"in rows {start} to {start + len(x) - 1}"
     raise InputError(
-        f"{where}, row {row}, column {column}: must be finite in float32. Received: {x[(row, *position)]} "
-        f"({count} such {'row' if count == 1 else 'rows'} in all)."
+        f"{where}, row {row + (start or 0)}, column {column}: must be finite in float32. "
+        f"Received: {x[(row, *position)]} ({count} such {'row' if count == 1 else 'rows'} {among})."
     )
-
-
-def check_output(path: Path) -> None:
-    """Raises InputError, before any work is done, where results could not be written."""
-    if path.suffix not in ENDINGS:
-        raise InputError(f"An output file must end in {', '.join(ENDINGS)}. Received: {path.name}.")
-    if not path.parent.is_dir():
-        raise InputError(f"No such folder to write to: {path.parent}.")
-    if path.suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("Reading and writing parquet", "parquet") from error
-
-
-def write_rows(path: Path, arrays: dict[str, np.ndarray], columns: tuple[str, ...] | None = None) -> None:
-    """Writes named results, whole or not at all.
-
-    One array keeps its shape in .npy; several (rows,) arrays become its columns. In .npz each keeps its name. In .csv
-    and .parquet there is one column a feature, named by `columns` or by the array's name and index.
-    """
-    check_output(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        if path.suffix == ".npz":
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-        elif path.suffix == ".npy":
-            with partial.open("wb") as file:
-                np.save(file, next(iter(arrays.values())) if len(arrays) == 1 else np.column_stack([*arrays.values()]))
-        else:
-            _write_table(partial, path.suffix, arrays, columns)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} could not be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_table(path: Path, ending: str, arrays: dict[str, np.ndarray], columns: tuple[str, ...] | None) -> None:
-    names: list[str] = []
-    parts: list[np.ndarray] = []
-    for name, array in arrays.items():
-        flat = array.reshape(len(array), -1)
-        parts.append(flat)
-        if array.ndim == 1:
-            names.append(name)
-        elif columns is not None and len(columns) == flat.shape[1]:
-            names.extend(columns)
-        else:
-            names.extend(f"{name}{i}" for i in range(flat.shape[1]))
-    if ending == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(names)
-            np.savetxt(file, np.hstack(parts), fmt="%.9g", delimiter=",")
-        return
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table: Any = pa.table(dict(zip(names, np.hstack(parts).T, strict=True)))
-    first = next(iter(arrays.values()))
-    if len(arrays) == 1 and first.ndim > 2:
-        table = table.replace_schema_metadata({"keras_ae_shape": json.dumps(first.shape[1:])})
-    pq.write_table(table, path)

@@ -1,0 +1,422 @@
+"""int8 and float16: ONNX graphs made from the float32 ones, and kept only where measurement finds them worth it.
+
+Calibration rows decide. A precision is refused where it worsens the RMSE of `reconstruct` by more than 2 %, where any
+function is slower than in float32, one row or 64 at a time, or where its files are no smaller. What was measured stays
+in the manifest either way.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from keras_ae.export.parity import TOLERANCE, reference_rows
+from keras_ae.export.to_onnx import FOLDER, IR_VERSION, nodes_of, save_models
+
+from keras_ae import bench, runtime
+from keras_ae.errors import ExportError, InputError, KerasAEError
+from keras_ae.models import Autoencoder, standard_normal
+
+MOST_WORSE = 0.02
+"""What a precision may add to the RMSE, relative."""
+SLOWER = 1.05
+"""Times as long that count as slower; repeats on one machine can't tell less apart."""
+BATCHES = (1, 64)
+_SECONDS = 0.15  # for each latency
+_CALIBRATION_ROWS = 1_000  # through which static quantization finds the ranges of activations
+_SAMPLES = 64
+_SLACK = 1.25  # from machine to machine, whose int8 instructions saturate and round in different places
+_SAME_SCORE = 1e-3  # relative, of one row on two machines
+_QUANTIZED = ["MatMul", "Gemm", "Conv"]
+# Below these, float32 takes less time than quantizing what goes in: numbers in a matrix, terms in a convolution's sum.
+_WORTH_WEIGHTS = 32_768
+_WORTH_TERMS = 64
+# In half precision: where the weights are, and what lies between.
+_WITH_WEIGHTS = ("MatMul", "Gemm", "Conv", "ConvTranspose")
+_BETWEEN = ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Reshape", "Transpose", "Flatten")
+
+Convert = Callable[[Any, np.ndarray], Any]
+"""From a float32 graph and inputs of its function to the graph in another precision."""
+
+Run = Callable[[str, np.ndarray], dict[str, np.ndarray]]
+
+
+def export_precision(
+    source: Path, folder: Path, precision: str, model: Autoencoder, rows: np.ndarray, single_file: bool = False
+) -> dict[str, Any]:
+    """Writes `onnx/<precision>/` below the folder, or nothing where it is refused.
+
+    Args:
+        source: folder that holds `onnx/float32`.
+        folder: to write to; may be the same.
+        precision: a key of `METHODS`.
+        model: what was exported.
+        rows: raw rows that were not trained on; where the model is calibrated, the rows that calibrated it. Their
+            scores through the new graph replace those behind its p-values.
+        single_file: put each function's weights into its own file.
+
+    Returns:
+        Figures for the manifest. `method`: the fastest that passes, or None with the `reason`. `rows`: their number.
+        `float32`, and `tried` by method: `rmse` in raw units, `rmse_scaled`, `bytes`, `seconds` a call by function and
+        batch size; in `tried` also `rmse_change` relative to float32, the worse of raw and scaled units,
+        `time_ratio` to float32, and `differences` from Keras, RMS relative to the output's, by function.
+
+    Raises:
+        InputError: for an unknown precision, or rows that did not calibrate the model.
+    """
+    if precision not in METHODS:
+        raise InputError(f"`precision` must be one of {', '.join(METHODS)}. Received: {precision!r}.")
+    _check_rows(model, rows)
+    originals = {name: onnx.load(source / FOLDER / f"{name}.onnx") for name in model.functions()}
+    inputs = _inputs(model, rows)
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {"float32": Path(temporary) / "float32"}
+        save_models(originals, folders["float32"], single_file)
+        figures: dict[str, dict[str, Any]] = {"float32": _errors(folders["float32"], model, rows)}
+        for method, convert in METHODS[precision].items():
+            try:
+                made = {name: _converted(convert, original, inputs[name]) for name, original in originals.items()}
+                _recalibrate(made["score"], model, rows)
+                save_models(made, Path(temporary) / method, single_file)
+                figures[method] = _errors(Path(temporary) / method, model, rows)
+                folders[method] = Path(temporary) / method
+            except KerasAEError as error:
+                figures[method] = {"reason": str(error)}
+            except Exception as error:  # what quantizers and ONNX Runtime raise has no common base
+                figures[method] = {"reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+        for method, seconds in _seconds(folders, inputs).items():
+            figures[method] |= seconds
+        float32 = figures.pop("float32")
+        del float32["differences"], float32["time_ratio"]
+        for method in set(folders) & set(figures):
+            units = ("rmse", "rmse_scaled")
+            change = max(figures[method][unit] / max(float32[unit], 1e-30) - 1 for unit in units)
+            size = figures[method]["bytes"] / float32["bytes"]
+            reason = judge(change, size, figures[method]["time_ratio"])
+            figures[method] |= {"rmse_change": change, "reason": reason}
+        chosen = _fastest(figures)
+        if chosen is not None:
+            shutil.copytree(folders[chosen], folder / "onnx" / precision)
+    reason = None if chosen else "; ".join(f"{name}: {tried['reason']}" for name, tried in figures.items())
+    return {"method": chosen, "reason": reason, "rows": len(rows), "float32": float32, "tried": figures}
+
+
+def judge(rmse_change: float, size_ratio: float, time_ratio: dict[str, dict[str, float]]) -> str | None:
+    """Why a precision is refused, or None; all relative to float32."""
+    if size_ratio >= 1:
+        return "its files are no smaller than those of float32"
+    if not rmse_change <= MOST_WORSE:
+        return f"RMSE is {100 * rmse_change:.3g} % above that of float32, and may be {100 * MOST_WORSE:g} %"
+    slowest, function, batch = max((r, name, batch) for name, by in time_ratio.items() for batch, r in by.items())
+    if slowest > SLOWER:
+        return f"{function} takes {slowest:.2f} times as long as in float32 at batch {batch}"
+    return None
+
+
+def verify_precision(folder: Path, precision: str, model: Autoencoder, figures: dict[str, Any]) -> dict[str, float]:
+    """Checks the graphs of a precision, runs them in ONNX Runtime and compares them with Keras on the model's samples.
+
+    Returns:
+        Differences by function, RMS relative to the output's.
+
+    Raises:
+        ExportError: where one is larger than when the artifact was made, by more than machines differ.
+    """
+    place = folder / "onnx" / precision
+    for name in model.functions():
+        onnx.checker.check_model(str(place / f"{name}.onnx"), full_check=True)
+    differences = _differences(_runner(place), model)
+    for name, recorded in figures["tried"][figures["method"]]["differences"].items():
+        most = _SLACK * recorded + TOLERANCE
+        if not differences[name] <= most:
+            raise ExportError(
+                f"ONNX {precision} {name}: must differ from Keras by {most:.3g} relative at most, as when it was made. "
+                f"Received: {differences[name]:.3g}."
+            )
+    return differences
+
+
+def _check_rows(model: Autoencoder, rows: np.ndarray) -> None:
+    known = model.p_value.calibration_scores
+    scores = np.sort(model.score(rows)["score"][: len(known)]) if len(known) else known
+    if len(scores) != len(known) or not np.allclose(scores, known, rtol=_SAME_SCORE, atol=1e-6):
+        raise InputError(
+            "A precision is calibrated on the rows that calibrated the model, so that its p-values stay right. "
+            f"Received: {len(rows)} rows with other scores."
+        )
+
+
+def _inputs(model: Autoencoder, rows: np.ndarray) -> dict[str, np.ndarray]:
+    sources = {"x": rows, "z": model.encode(rows), "epsilon": standard_normal(len(rows), model.latent_dim, seed=0)}
+    return {
+        name: sources[function.inputs[0].name].astype(function.inputs[0].dtype)
+        for name, function in model.functions().items()
+    }
+
+
+def _converted(convert: Convert, original: Any, array: np.ndarray) -> Any:
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the quantizers advise what is done here in another way
+    try:
+        model = convert(_folded(original), array)
+    finally:
+        logging.disable(disabled)
+    model.ir_version = IR_VERSION
+    model.producer_name = original.producer_name
+    used = {node.domain for node in model.graph.node}
+    known = [entry for entry in model.opset_import if entry.domain in used]  # ONNX Runtime lists all that it knows
+    del model.opset_import[:]
+    model.opset_import.extend(known)
+    return model
+
+
+def _folded(original: Any) -> Any:
+    """The same graph with constants folded and `MatMul` and `Add` as one `Gemm`: what quantizers look for."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "folded.onnx"
+        options = runtime.session_options()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(original.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.shape_inference.infer_shapes(onnx.load(path))
+
+
+def _static(model: Any, array: np.ndarray) -> Any:
+    """Ranges of activations from rows: what a row gives does not depend on the rows beside it."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(np.array_split(array[:_CALIBRATION_ROWS], max(1, min(len(array), 1000) // 100)))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {model.graph.input[0].name: batch}
+
+    return _through_file(
+        model,
+        lambda path: quantize_static(
+            model,
+            path,
+            Reader(),
+            op_types_to_quantize=[*_QUANTIZED, "Relu"],
+            nodes_to_exclude=_left_alone(model),
+            reduce_range=True,  # 8 x 8 bits saturate in the 16 of processors without VNNI instructions
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        ),
+    )
+
+
+def _dynamic(model: Any, array: np.ndarray) -> Any:
+    """Ranges of activations from each batch as it comes: nothing to calibrate, and one odd row coarsens the others."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    alone = _left_alone(model)
+    return _through_file(
+        model,
+        lambda path: quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=_QUANTIZED,
+            nodes_to_exclude=[*alone, *(f"{name}_MatMul" for name in alone)],  # so it renames a Gemm
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        ),
+    )
+
+
+def _left_alone(model: Any) -> list[str]:
+    """Names of the nodes that would gain nothing from int8, and of the activations behind them."""
+    shape = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    names, quantized = [], set()
+    for node in model.graph.node:
+        weights = max((shape.get(name, ()) for name in node.input[:2]), key=np.prod, default=())
+        worth = {
+            "Conv": bool(weights) and np.prod(weights[1:]) >= _WORTH_TERMS,
+            "Gemm": np.prod(weights) >= _WORTH_WEIGHTS,
+            "MatMul": np.prod(weights) >= _WORTH_WEIGHTS,
+            "Relu": node.input[0] in quantized,  # is part of what it follows
+        }
+        if worth.get(node.op_type, False):
+            quantized.update(node.output)
+        elif node.op_type in worth:
+            names.append(node.name)
+    return names
+
+
+def _half(model: Any, array: np.ndarray) -> Any:
+    """Weights and products in float16. All else stays in float32: raw units may pass 65,504, where half precision ends,
+    and a p-value needs all digits of its score.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    halved: dict[str, str] = {}
+    nodes: list[Any] = []
+
+    def half(name: str) -> str:
+        if name not in halved:
+            halved[name] = f"{name}/half"
+            if name in weights:
+                with np.errstate(over="ignore"):
+                    numbers = onnx.numpy_helper.to_array(weights[name]).astype("float16")
+                graph.initializer.append(onnx.numpy_helper.from_array(numbers, halved[name]))
+            else:
+                nodes.append(onnx.helper.make_node("Cast", [name], [halved[name]], to=onnx.TensorProto.FLOAT16))
+        return halved[name]
+
+    for node in list(graph.node):
+        has_weights = node.op_type in _WITH_WEIGHTS
+        if not has_weights and not (node.op_type in _BETWEEN and node.input[0] in halved):
+            nodes.append(node)
+            continue
+        for i, name in enumerate(node.input if has_weights else node.input[:1]):
+            node.input[i] = half(name)
+        nodes.append(node)
+        (output,) = node.output
+        halved[output] = node.output[0] = f"{output}/half"
+        nodes.append(onnx.helper.make_node("Cast", [halved[output]], [output], to=onnx.TensorProto.FLOAT))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    _drop_unused(graph)
+    return model
+
+
+def _drop_unused(graph: Any) -> None:
+    used = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if used.intersection(node.output):
+            kept.append(node)
+            used.update(name for inner in nodes_of([node]) for name in inner.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    weights = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+
+
+METHODS: dict[str, dict[str, Convert]] = {
+    "int8": {"static": _static, "dynamic": _dynamic},
+    "float16": {"half": _half},
+}
+
+
+def _through_file(model: Any, quantize: Callable[[str], None]) -> Any:
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "quantized.onnx"
+        quantize(str(path))
+        return onnx.load(path)
+
+
+def _recalibrate(score: Any, model: Autoencoder, rows: np.ndarray) -> None:
+    """Puts the scores that the graph itself gives the calibration rows behind its p-values.
+
+    A conformal p-value is right only where the score is the same function for both.
+    """
+    import onnxruntime
+
+    known = np.asarray(model.p_value.scores)
+    if not np.isfinite(known).any():
+        return
+    session = onnxruntime.InferenceSession(
+        score.SerializeToString(), runtime.session_options(), providers=["CPUExecutionProvider"]
+    )
+    key = session.get_inputs()[0].name
+    count = int(np.isfinite(known).sum())
+    scores = np.concatenate([session.run(["score"], {key: rows[i : i + 1]})[0] for i in range(count)])
+    renewed = np.concatenate([known[: len(known) - count], np.sort(scores)]).astype("float32")
+    for tensor in score.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.size == known.size and np.array_equal(array.ravel(), known):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(renewed.reshape(array.shape), tensor.name))
+            return
+    raise ExportError("The scores behind the p-values must stand in the graph of `score` as one constant.")
+
+
+def _runner(folder: Path) -> Run:
+    # One thread: what several give depends on what else the machine does.
+    sessions = {path.stem: runtime.open_session(path, threads=1) for path in folder.glob("*.onnx")}
+
+    def run(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+        session = sessions[name]
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: array}), strict=True))
+
+    return run
+
+
+def _errors(folder: Path, model: Autoencoder, rows: np.ndarray) -> dict[str, Any]:
+    run = _runner(folder)
+    x_hat = np.concatenate([run("reconstruct", batch)["x_hat"][:-1] for batch in _beside_an_odd_row(rows)])
+    differences = _differences(run, model)
+    if not np.isfinite([x_hat.sum(), *differences.values()]).all():
+        raise ExportError("Outputs must be finite")
+    scaled = model.scaling if model.scaling is not None else lambda x: x
+    return {
+        "rmse": _rms(x_hat.astype("float64") - rows),
+        "rmse_scaled": _rms(np.asarray(scaled(x_hat), "float64") - np.asarray(scaled(rows))),
+        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        "differences": differences,
+    }
+
+
+def _beside_an_odd_row(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Batches of at most 64, the last row of each ten times another: in use, a batch holds what comes."""
+    odd = 10.0 * rows[:1].astype("float64")
+    if rows.dtype.kind in "iu":
+        odd = np.minimum(odd, np.iinfo(rows.dtype).max)
+    for i in range(0, len(rows), max(BATCHES) - 1):
+        yield np.concatenate([rows[i : i + max(BATCHES) - 1], odd.astype(rows.dtype)])
+
+
+def _differences(run: Run, model: Autoencoder) -> dict[str, float]:
+    samples = _inputs(model, np.resize(reference_rows(model, _SAMPLES), (_SAMPLES, *model.input_shape[1:])))
+    found = {}
+    for name, array in samples.items():
+        expected, got = model.run(name, array), run(name, array)
+        if set(got) != set(expected):
+            raise ExportError(f"ONNX {name} must give {sorted(expected)}. Received: {sorted(got)}.")
+        key = next(key for key in expected if key != "p_value")
+        found[name] = _rms(got[key].astype("float64") - expected[key]) / max(_rms(expected[key]), 1e-30)
+    return found
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype="float64"))))
+
+
+def _seconds(folders: dict[str, Path], inputs: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    runs = {method: _runner(folder) for method, folder in folders.items()}
+    found: dict[str, dict[str, Any]] = {method: {"seconds": {}, "time_ratio": {}} for method in folders}
+    for function, source in inputs.items():
+        for batch in BATCHES:
+            array = np.resize(source, (batch, *source.shape[1:]))
+            times = bench.alternate({method: _call(run, function, array) for method, run in runs.items()}, _SECONDS)
+            for method in folders:
+                entry = found[method]
+                entry["seconds"].setdefault(function, {})[str(batch)] = float(np.median(times[method]))
+                ratio = bench.ratio(times[method], times["float32"])
+                entry["time_ratio"].setdefault(function, {})[str(batch)] = ratio
+    return found
+
+
+def _call(run: Run, function: str, array: np.ndarray) -> Callable[[], object]:
+    return lambda: run(function, array)
+
+
+def _fastest(figures: dict[str, dict[str, Any]]) -> str | None:
+    """Of the methods that pass, the one whose functions take the least part of float32's time on average."""
+    passing = {
+        method: np.mean([np.log(r) for by in tried["time_ratio"].values() for r in by.values()])
+        for method, tried in figures.items()
+        if tried["reason"] is None
+    }
+    return min(passing, key=lambda method: float(passing[method]), default=None)

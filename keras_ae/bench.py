@@ -1,0 +1,191 @@
+"""How fast an artifact runs: latency and throughput of every function, precision and provider, taken in turns."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_ae import runtime
+from keras_ae.errors import InputError, MissingExtra
+
+BATCHES = (1, 64, 1024)
+SECONDS = 0.5
+_ROUNDS = 11
+_FEWEST_CALLS = 3
+_ELSEWHERE = ("AzureExecutionProvider",)  # calls a service, and runs no graph of ours
+_CHART_ENDINGS = (".svg", ".png", ".pdf")
+
+Call = Callable[[], object]
+
+
+def alternate(calls: Mapping[str, Call], seconds: float = SECONDS, rounds: int = _ROUNDS) -> dict[str, np.ndarray]:
+    """Seconds of each call, (rounds, calls) a name: the names take turns, so that a slow moment of the machine meets
+    all of them.
+
+    Args:
+        calls: what to time, by name; each is called twice before.
+        seconds: to spend on each name, more where one round of single calls takes longer.
+        rounds: of turns.
+    """
+    counts = {}
+    for name, call in calls.items():
+        call()
+        started = time.perf_counter()
+        call()
+        counts[name] = max(1, int(seconds / rounds / max(time.perf_counter() - started, 1e-7)))
+    times = {name: np.empty((rounds, count)) for name, count in counts.items()}
+    for i in range(rounds):
+        for name, call in calls.items():
+            row = times[name][i]
+            for j in range(len(row)):
+                started = time.perf_counter()
+                call()
+                row[j] = time.perf_counter() - started
+    return times
+
+
+def ratio(times: np.ndarray, base: np.ndarray) -> float:
+    """How many times as long as `base`: the median over rounds of the quotient of their median calls."""
+    return float(np.median(np.median(times, axis=1) / np.median(base, axis=1)))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one function runs in one way.
+
+    Attributes:
+        function: `encode`, ...
+        runs: precision and provider, such as `int8 CPU`, or what else runs it.
+        p50: seconds that one row takes, median.
+        p99: seconds that 99 of 100 calls with one row take at most.
+        rows_per_second: by batch size, from the median call.
+    """
+
+    function: str
+    runs: str
+    p50: float
+    p99: float
+    rows_per_second: dict[int, float]
+
+
+Way = Callable[[str, np.ndarray], Call]
+"""From a function and its input to a call that runs it."""
+
+
+def measure(
+    path: str | Path,
+    others: Mapping[str, Way] | None = None,
+    seconds: float = SECONDS,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> list[Speed]:
+    """Times every function of an artifact on its own samples, in every precision that it holds and on every ONNX
+    Runtime provider that starts here.
+
+    Args:
+        path: the artifact.
+        others: what else to time in turns with them, by name.
+        seconds: for each figure.
+        progress: is told which function runs, and the share done.
+    """
+    ways = {**_ways(Path(path)), **(others or {})}
+    model = runtime.load(path)
+    functions = list(model.manifest["functions"])
+    found = []
+    for i, function in enumerate(functions):
+        times = {}
+        for j, batch in enumerate(BATCHES):
+            progress(f"{function}, batch {batch}", (i * len(BATCHES) + j) / (len(functions) * len(BATCHES)))
+            array = model.example(function, batch)
+            times[batch] = alternate({name: way(function, array) for name, way in ways.items()}, seconds)
+        for name in ways:
+            one = times[BATCHES[0]][name]
+            rows = {batch: batch / float(np.median(times[batch][name])) for batch in BATCHES}
+            found.append(Speed(function, name, float(np.median(one)), float(np.quantile(one, 0.99)), rows))
+    return found
+
+
+def _ways(path: Path) -> dict[str, Way]:
+    import onnxruntime
+
+    ways: dict[str, Way] = {}
+    for precision in runtime.precisions(runtime.load(path).manifest):
+        for provider in onnxruntime.get_available_providers():
+            if provider in _ELSEWHERE:
+                continue
+            model = runtime.load(path, precision, [provider])
+            try:
+                model.run("generate", model.example("generate", 1))
+            except InputError:  # the provider is compiled in, and its device or library is not here
+                continue
+            ways[f"{precision} {provider.removesuffix('ExecutionProvider')}"] = _way(model)
+    return ways
+
+
+def _way(model: runtime.Model) -> Way:
+    return lambda function, array: lambda: model.run(function, array)
+
+
+def machine() -> str:
+    """The processor and its cores, and the version of ONNX Runtime."""
+    import onnxruntime
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} x {name}, ONNX Runtime {onnxruntime.__version__}"
+
+
+def check_chart(path: Path) -> None:
+    """Raises, before any work is done, where a chart could not be drawn."""
+    if path.suffix not in _CHART_ENDINGS:
+        raise InputError(f"A chart must end in {', '.join(_CHART_ENDINGS)}. Received: {path.name}.")
+    if not path.parent.is_dir():
+        raise InputError(f"No such folder to write to: {path.parent}.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("A chart", "train") from error
+
+
+def chart(speeds: Iterable[Speed], path: Path, title: str) -> None:
+    """Draws latency at batch 1 and throughput at the largest batch, on logarithmic axes, beside each other.
+
+    Raises:
+        InputError: for an ending other than .svg, .png or .pdf, or a file that can't be written.
+        MissingExtra: without matplotlib.
+    """
+    check_chart(path)
+    from matplotlib.figure import Figure
+
+    speeds = list(speeds)
+    functions = list(dict.fromkeys(speed.function for speed in speeds))
+    runs = list(dict.fromkeys(speed.runs for speed in speeds))
+    figure = Figure(figsize=(11, 1.2 + 0.22 * len(speeds)), layout="constrained")
+    figure.suptitle(title)
+    panels: dict[str, Callable[[Speed], float]] = {
+        "microseconds for one row (median)": lambda speed: 1e6 * speed.p50,
+        f"rows per second, batches of {BATCHES[-1]:,}": lambda speed: speed.rows_per_second[BATCHES[-1]],
+    }
+    for axes, (label, value) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+        for i, name in enumerate(runs):
+            values = {speed.function: value(speed) for speed in speeds if speed.runs == name}
+            places = [functions.index(function) + 0.8 * (i + 0.5) / len(runs) - 0.4 for function in values]
+            bars = axes.barh(places, list(values.values()), 0.8 / len(runs), label=name)
+            axes.bar_label(bars, fmt="{:,.4g}", padding=2, fontsize=7)
+        axes.set(xscale="log", xlabel=label, yticks=range(len(functions)), yticklabels=functions)
+        axes.margins(x=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()  # shared
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(runs), frameon=False)
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror or error}") from error

@@ -1,0 +1,123 @@
+"""Arrays and tables of numbers to files, by their ending, whole or in batches. NumPy only; parquet through pyarrow."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from keras_ae.data.tables import ENDINGS
+from keras_ae.errors import InputError, MissingExtra
+
+Named = dict[str, np.ndarray]
+Columns = tuple[str, ...] | None
+
+
+def check_output(path: Path) -> None:
+    """Raises InputError, before any work is done, where results could not be written."""
+    if path.suffix not in ENDINGS:
+        raise InputError(f"An output file must end in {', '.join(ENDINGS)}. Received: {path.name}.")
+    if not path.parent.is_dir():
+        raise InputError(f"No such folder to write to: {path.parent}.")
+    if path.suffix == ".parquet":
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra("Reading and writing parquet", "parquet") from error
+
+
+def write_rows(path: Path, arrays: Named, columns: Columns = None) -> None:
+    """Writes named results, whole or not at all.
+
+    One array keeps its shape in .npy; several (rows,) arrays become its columns. In .npz each keeps its name. In .csv
+    and .parquet there is one column a feature, named by `columns` or by the array's name and index.
+    """
+    write_batches(path, [arrays], columns)
+
+
+def write_batches(path: Path, batches: Iterable[Named], columns: Columns = None) -> None:
+    """Writes named results as they come, the whole file or none: it gets its name when the last batch is in it.
+
+    As `write_rows`. An .npz is held in memory until then, the others are not.
+    """
+    check_output(path)
+    write = {".npy": _write_npy, ".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}[path.suffix]
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial, batches, columns)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_npy(path: Path, batches: Iterable[Named], columns: Columns) -> None:
+    rows, array = 0, np.empty(0)
+    with path.open("wb") as file:
+        for arrays in batches:
+            array = next(iter(arrays.values())) if len(arrays) == 1 else np.column_stack([*arrays.values()])
+            if rows == 0:
+                _write_npy_header(file, array, rows)
+            rows += len(array)
+            file.write(np.ascontiguousarray(array).data)
+        file.seek(0)
+        _write_npy_header(file, array, rows)
+
+
+def _write_npy_header(file: BinaryIO, array: np.ndarray, rows: int) -> None:
+    """NumPy leaves room for the number of rows to grow, so that a header is as long as the one that replaces it."""
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": (rows, *array.shape[1:])}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _write_npz(path: Path, batches: Iterable[Named], columns: Columns) -> None:
+    parts = list(batches)
+    with path.open("wb") as file:
+        np.savez(file, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})  # type: ignore[arg-type]
+
+
+def _write_csv(path: Path, batches: Iterable[Named], columns: Columns) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        for i, arrays in enumerate(batches):
+            names, numbers = _table(arrays, columns)
+            if i == 0:
+                csv.writer(file).writerow(names)
+            np.savetxt(file, numbers, fmt="%.9g", delimiter=",")
+
+
+def _write_parquet(path: Path, batches: Iterable[Named], columns: Columns) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer: Any = None
+    try:
+        for arrays in batches:
+            names, numbers = _table(arrays, columns)
+            table = pa.table(dict(zip(names, numbers.T, strict=True)))
+            first = next(iter(arrays.values()))
+            if len(arrays) == 1 and first.ndim > 2:
+                table = table.replace_schema_metadata({"keras_ae_shape": json.dumps(first.shape[1:])})
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _table(arrays: Named, columns: Columns) -> tuple[list[str], np.ndarray]:
+    names: list[str] = []
+    parts: list[np.ndarray] = []
+    for name, array in arrays.items():
+        flat = array.reshape(len(array), -1)
+        parts.append(flat)
+        if array.ndim == 1:
+            names.append(name)
+        elif columns is not None and len(columns) == flat.shape[1]:
+            names.extend(columns)
+        else:
+            names.extend(f"{name}{i}" for i in range(flat.shape[1]))
+    return names, np.hstack(parts)
