@@ -70,7 +70,10 @@ def _epoch_section(name: str, figures: dict[str, Any]) -> list[str]:
             least = f"{min(taken) / min(seconds[OURS]):.2f}"
         cells = (WAYS[way].label, spread(taken, 3), faster, target, least, f"{max(start, 0):.1f}")
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"{len(seconds[OURS])} repeats, each a call for {case.epochs} epoch{'s' * (case.epochs > 1)}."]
+    lines += [
+        "",
+        f"{len(seconds[OURS])} repeats, each a call for {figures['epochs']} epoch{'s' * (figures['epochs'] > 1)}.",
+    ]
     if None not in figures["others"]:
         share = spread([100 * others for others in figures["others"]], 0)
         lines.append(f"In each, other processes had {share} % of the processors.")

@@ -60,7 +60,8 @@ def time_epochs(case: Case, peers: str, data: Path | None, repeats: int) -> dict
     ways = [OURS, *case.targets]
     dense = case is CASES["dense"]
     shapes = products(*case.shape, *case.network["hidden"], LATENTS, case.batch) if dense else []
-    figures: dict[str, Any] = {"first": {}, "seconds": {way: [] for way in ways}, "rates": {}, "others": []}
+    figures: dict[str, Any] = {"epochs": case.epochs, "first": {}, "rates": {}, "others": []}
+    figures["seconds"] = {way: [] for way in ways}
     with workers(case, ways, peers, data) as started:
         figures["versions"] = {k: v for worker in started.values() for k, v in worker.ready["versions"].items()}
         for way, worker in started.items():
