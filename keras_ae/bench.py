@@ -15,7 +15,7 @@ from keras_ae.errors import InputError, MissingExtra
 BATCHES = (1, 64, 1024)
 SECONDS = 0.5
 _ROUNDS = 11
-_FEWEST_CALLS = 3
+_FEWEST_ROUNDS = 3
 _ELSEWHERE = ("AzureExecutionProvider",)  # calls a service, and runs no graph of ours
 _CHART_ENDINGS = (".svg", ".png", ".pdf")
 
@@ -28,29 +28,30 @@ def alternate(calls: Mapping[str, Call], seconds: float = SECONDS, rounds: int =
 
     Args:
         calls: what to time, by name; each is called twice before.
-        seconds: to spend on each name, more where one round of single calls takes longer.
+        seconds: to spend on each name. What is slow has one call a round, and fewer rounds, but at least three.
         rounds: of turns.
     """
-    counts = {}
+    times = {}
     for name, call in calls.items():
         call()
         started = time.perf_counter()
         call()
-        counts[name] = max(1, int(seconds / rounds / max(time.perf_counter() - started, 1e-7)))
-    times = {name: np.empty((rounds, count)) for name, count in counts.items()}
-    for i in range(rounds):
+        once = max(time.perf_counter() - started, 1e-7)
+        turns = max(_FEWEST_ROUNDS, min(rounds, int(seconds / once)))
+        times[name] = np.empty((turns, max(1, int(seconds / turns / once))))
+    for i in range(max(len(array) for array in times.values())):
         for name, call in calls.items():
-            row = times[name][i]
-            for j in range(len(row)):
+            for j in range(times[name].shape[1] if i < len(times[name]) else 0):
                 started = time.perf_counter()
                 call()
-                row[j] = time.perf_counter() - started
+                times[name][i, j] = time.perf_counter() - started
     return times
 
 
 def ratio(times: np.ndarray, base: np.ndarray) -> float:
     """How many times as long as `base`: the median over rounds of the quotient of their median calls."""
-    return float(np.median(np.median(times, axis=1) / np.median(base, axis=1)))
+    turns = min(len(times), len(base))
+    return float(np.median(np.median(times[:turns], axis=1) / np.median(base[:turns], axis=1)))
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def check_chart(path: Path) -> None:
 
 
 def chart(speeds: Iterable[Speed], path: Path, title: str) -> None:
-    """Draws latency at batch 1 and throughput at the largest batch, on logarithmic axes, beside each other.
+    """Draws latency at batch 1 and throughput at the largest batch beside each other; on logarithmic axes where the
+    figures differ twentyfold.
 
     Raises:
         InputError: for an ending other than .svg, .png or .pdf, or a file that can't be written.
@@ -163,24 +165,31 @@ def chart(speeds: Iterable[Speed], path: Path, title: str) -> None:
     """
     check_chart(path)
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     speeds = list(speeds)
     functions = list(dict.fromkeys(speed.function for speed in speeds))
     runs = list(dict.fromkeys(speed.runs for speed in speeds))
     figure = Figure(figsize=(11, 1.2 + 0.22 * len(speeds)), layout="constrained")
     figure.suptitle(title)
-    panels: dict[str, Callable[[Speed], float]] = {
-        "microseconds for one row (median)": lambda speed: 1e6 * speed.p50,
-        f"rows per second, batches of {BATCHES[-1]:,}": lambda speed: speed.rows_per_second[BATCHES[-1]],
+    panels: dict[str, tuple[str, Callable[[Speed], float]]] = {
+        "microseconds for one row (median)": ("{:,.1f}", lambda speed: 1e6 * speed.p50),
+        f"rows per second in batches of {BATCHES[-1]:,}": ("{:,.0f}", lambda s: s.rows_per_second[BATCHES[-1]]),
     }
-    for axes, (label, value) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+    for axes, (label, (form, value)) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
         for i, name in enumerate(runs):
             values = {speed.function: value(speed) for speed in speeds if speed.runs == name}
             places = [functions.index(function) + 0.8 * (i + 0.5) / len(runs) - 0.4 for function in values]
             bars = axes.barh(places, list(values.values()), 0.8 / len(runs), label=name)
-            axes.bar_label(bars, fmt="{:,.4g}", padding=2, fontsize=7)
-        axes.set(xscale="log", xlabel=label, yticks=range(len(functions)), yticklabels=functions)
+            axes.bar_label(bars, fmt=form, padding=2, fontsize=7)
+        axes.set(xlabel=label, yticks=range(len(functions)), yticklabels=functions)
         axes.margins(x=0.2)
+        least, most = (pick(value(speed) for speed in speeds) for pick in (min, max))
+        if most > 20 * least:
+            axes.set(xscale="log", xlim=(least / 3, most * 5))
+        else:
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()  # shared
     handles, labels = axes.get_legend_handles_labels()

@@ -353,15 +353,15 @@ def _show_speeds(artifact: Path, speeds: Any) -> None:
     console = Console()
     table = Table(title=f"{artifact.name} on {machine()}", title_justify="left")
     for heading in ("function", "runs"):
-        table.add_column(heading)
-    for heading in ("p50, one row", "p99, one row", *(f"rows/s at {batch:,}" for batch in BATCHES)):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("p50\nus", "p99\nus", *(f"rows/s\nby {batch:,}" for batch in BATCHES)):
+        table.add_column(heading, justify="right", no_wrap=True)
     for i, speed in enumerate(speeds):
         table.add_row(
             speed.function if i == 0 or speeds[i - 1].function != speed.function else "",
             speed.runs,
-            f"{1e6 * speed.p50:,.1f} us",
-            f"{1e6 * speed.p99:,.1f} us",
+            f"{1e6 * speed.p50:,.1f}",
+            f"{1e6 * speed.p99:,.1f}",
             *(f"{speed.rows_per_second[batch]:,.0f}" for batch in BATCHES),
             end_section=i + 1 == len(speeds) or speeds[i + 1].function != speed.function,
         )

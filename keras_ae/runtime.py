@@ -122,7 +122,7 @@ class Model:
     def _open(self, function: str) -> tuple[Any, str, list[str]]:
         """What runs a function, the name of its input, and those of its outputs."""
         weights = f"{self._folder}/weights.bin"
-        if weights in self.manifest["files"]:
+        if weights in self.manifest["files"] and not self._sessions:  # one file for all functions
             artifact.check_file(self.path, weights, self.manifest)
         file = artifact.check_file(self.path, f"{self._folder}/{function}.onnx", self.manifest)
         session = open_session(file, self._providers, self._threads)

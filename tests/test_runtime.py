@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,6 +119,56 @@ def test_a_call_costs_one_session_run_and_one_dictionary(model, monkeypatch):
     model.encode(row)
     assert len(calls) == 1
     assert calls[0][1]["x"] is row  # no copy on the way
+
+
+def test_one_row_allocates_its_outputs_and_little_else(model):
+    row = DIGITS[:1]
+    model.encode(row)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):  # until free lists are full
+            model.encode(row)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(1000):
+            model.encode(row)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        model.encode(row)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000  # bytes that as many calls leave behind
+    # An array of 8 floats, a list and two dictionaries. A copy of the row alone would be 256 bytes more.
+    assert peak - after < 1_000
+
+
+def test_a_function_opens_one_session_and_hashes_its_files_once(digits_artifact, monkeypatch):
+    opened, hashed = [], []
+    sha256 = runtime.artifact.sha256
+    monkeypatch.setattr(runtime.artifact, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    open_session = runtime.open_session
+    monkeypatch.setattr(
+        runtime, "open_session", lambda file, *rest: opened.append(file.stem) or open_session(file, *rest)
+    )
+    model = runtime.load(digits_artifact)
+    assert (opened, hashed) == ([], [])
+    for _ in range(3):
+        model.encode(DIGITS[:1])
+        model.score(DIGITS[:5])
+        list(model.stream("encode", [DIGITS[:3], DIGITS[:4]]))
+    assert opened == ["encode", "score"]
+    assert hashed == ["weights.bin", "encode.onnx", "score.onnx"]
+
+
+def test_any_function_runs_by_name_on_what_its_graph_takes(model):
+    for function in model.manifest["functions"]:
+        example = model.example(function, 3)
+        assert all(len(output) == 3 for output in model.run(function, example).values())
+    np.testing.assert_array_equal(model.run("encode", DIGITS[:2])["z"], model.encode(DIGITS[:2]))
+    with pytest.raises(InputError, match=r"`epsilon` must have shape \(batch, 8\)"):
+        model.run("generate", DIGITS[:2])
+    with pytest.raises(InputError, match=r"`function` must be one of encode.*'embed'"):
+        model.run("embed", DIGITS[:2])
 
 
 def test_it_runs_where_tensorflow_can_not_be_imported(digits_artifact):

@@ -190,7 +190,7 @@ def open_parquet(path: Path) -> Iterator[Any]:
     except ImportError as error:
         raise MissingExtra("Reading and writing parquet", "parquet") from error
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold the whole file, however it is read
             for field in file.schema_arrow:
                 kind = field.type
                 if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
