@@ -141,6 +141,8 @@ def verify_precision(folder: Path, precision: str, model: Autoencoder, figures: 
 
 
 def _check_rows(model: Autoencoder, rows: np.ndarray) -> None:
+    if rows.shape[1:] != tuple(model.input_shape[1:]):
+        raise InputError(f"Rows must have shape {tuple(model.input_shape)}. Received: {rows.shape}.")
     known = model.p_value.calibration_scores
     scores = np.sort(model.score(rows)["score"][: len(known)]) if len(known) else known
     if len(scores) != len(known) or not np.allclose(scores, known, rtol=_SAME_SCORE, atol=1e-6):

@@ -288,6 +288,41 @@ def test_a_saved_model_is_exported_beside_the_artifact_by_default(artifact, tmp_
     np.testing.assert_allclose(z, keras_ae.runtime.load(artifact).encode(table()), rtol=1e-5, atol=1e-6)
 
 
+def test_a_precision_that_is_refused_is_noted_and_the_fit_goes_on(people, tmp_path, run):
+    code, out, err = run("fit", people, "--out", tmp_path / "a", "--precision", "int8", *FIT)
+    assert code == 0
+    assert "note: no int8: static: its files are no smaller than those of float32" in err
+    assert "int8" not in out
+    assert re.search(r"int8 +refused: static: its files are no smaller", run("info", tmp_path / "a")[1])
+    before = contents(tmp_path)
+    options = ("--precision", "int8", "--source", people, "--out", tmp_path / "o")
+    code, out, err = run("export", tmp_path / "a", "--to", "onnx", *options)
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("keras-ae: int8 is not worth it here: static: its files")
+    assert contents(tmp_path) == before
+
+
+def test_a_precision_is_added_to_the_artifact_and_shown(digits_artifact, tmp_path, done, monkeypatch):
+    from keras_ae.export import precision
+
+    functions = json.loads(done("info", digits_artifact, "--json"))["functions"]
+    even = {name: {"1": 0.5, "64": 0.25} for name in functions}
+    monkeypatch.setattr(
+        precision, "_seconds", lambda folders, _: {f: {"seconds": even, "time_ratio": even} for f in folders}
+    )
+    copy = Path(shutil.copytree(digits_artifact, tmp_path / "a"))
+    shown = "2.0 times as fast as float32 for one row and 4.0 times for 64"
+    assert shown in done("export", copy, "--to", "onnx", "--precision", "float16")
+    assert shown in done("info", copy)
+    assert "float16" in done("verify", copy)
+    alone = json.loads(
+        done("export", copy, "--to", "onnx", "--precision", "float16", "--out", tmp_path / "o", "--json")
+    )
+    assert alone["figures"]["method"] == "half"
+    assert {path.suffix for path in (tmp_path / "o/onnx/float16").iterdir()} == {".onnx", ".bin"}
+
+
 def test_every_recipe_is_listed_with_its_paper(done):
     from keras_ae.recipes import RECIPES
 
@@ -371,6 +406,17 @@ def with_nan(x):
         (["export", "other", "--to", "onnx", "--out", "a"], ["other is not an artifact"]),
         (["export", "ARTIFACT", "--to", "coreml"], ["--to", "coreml"]),
         (["export", "ARTIFACT", "--to", "onnx", "--out", "other"], ["new or empty", "other"]),
+        (["export", "ARTIFACT", "--to", "saved_model", "--precision", "int8"], ["--precision", "--to onnx"]),
+        (["export", "ARTIFACT", "--to", "onnx", "--source", "digits"], ["--source", "--precision"]),
+        (["export", "ARTIFACT", "--to", "onnx", "--precision", "int4"], ["--precision", "int4"]),
+        (
+            ["export", "ARTIFACT", "--to", "onnx", "--precision", "int8", "--source", "good.npy"],
+            ["calibrated the model"],
+        ),
+        (["export", "ARTIFACT", "--to", "onnx", "--precision", "int8", "--single-file"], ["alone", "`out`"]),
+        (["fit", "digits", "--out", "a", "--precision", "int4"], ["--precision", "int4"]),
+        (["bench", "other"], ["other is not an artifact"]),
+        (["bench", "ARTIFACT", "--chart", "speeds.txt"], [".svg", "speeds.txt"]),
         (["publish"], ["No such command", "publish"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and "-" in " ".join(value) else None,

@@ -183,6 +183,8 @@ def test_rows_that_did_not_calibrate_the_model_are_refused(wide, tmp_path):
     _, folder, calibration = wide
     with pytest.raises(InputError, match=r"rows that calibrated the model.*Received: 297 rows"):
         pipeline.add_precision(folder, "int8", tmp_path / "out", DIGITS[1500:])
+    with pytest.raises(InputError, match=r"must have shape \(None, 64\). Received: \(300, 63\)"):
+        pipeline.add_precision(folder, "int8", tmp_path / "out", calibration[:, 1:])
     with pytest.raises(InputError, match="does not name what it was trained on"):
         pipeline.add_precision(folder, "int8", tmp_path / "out")
     with pytest.raises(InputError, match=r"int8, float16\. Received: 'int4'"):
