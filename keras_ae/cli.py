@@ -322,6 +322,33 @@ def bench(
     _show_speeds(artifact, speeds)
 
 
+@app.command()
+def evaluate(
+    artifact: Artifact,
+    source: Annotated[
+        str | None, typer.Argument(help="What it was trained on. [default: what its manifest names]")
+    ] = None,
+    max_rows: Annotated[int, typer.Option(min=10, help="Samples compared with as many rows, at most.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of samples, halves and intervals.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Judge the model: do its samples look drawn from the data, and are they different from the rows trained on?
+
+    Each number stands beside the same for real held-out rows, copies of training rows, and PCA with a mixture.
+    """
+    try:
+        from keras_ae.judging import evaluate_artifact
+    except ImportError as error:
+        if error.name and error.name.startswith("keras_ae"):
+            raise
+        raise MissingExtra("Evaluation", "train") from error
+    with _progress() as progress:
+        found = evaluate_artifact(artifact, source, max_rows, seed, progress)
+    if as_json:
+        return _print_json({"artifact": str(artifact), **found.to_dict()})
+    typer.echo(str(found))
+
+
 def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
     from keras_ae import runtime
     from keras_ae.data.output import check_output

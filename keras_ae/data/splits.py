@@ -24,6 +24,7 @@ class Splits:
         calibration: gives the conformal p-values.
         test: gives the figures that are reported.
         duplicates: rows of each later split that also occur in an earlier one.
+        labels: of the rows of each split, (rows,), where the source has any for all of them.
     """
 
     train: np.ndarray
@@ -31,6 +32,7 @@ class Splits:
     calibration: np.ndarray
     test: np.ndarray
     duplicates: dict[str, int]
+    labels: dict[str, np.ndarray] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Rows and sha256 of each split, for the manifest."""
@@ -57,16 +59,24 @@ def split(source: Source, seed: int) -> Splits:
         raise InputError(f"{source.name} must have rows that differ. Received: {len(x)} rows that are all the same.")
     order = np.random.default_rng(seed).permutation(len(x))
     parts: dict[str, np.ndarray] = {}
+    labels: dict[str, np.ndarray | None] = {}
     start = 0
+
+    def take(name: str, index: np.ndarray) -> None:
+        index = np.sort(index)
+        parts[name] = x[index]
+        labels[name] = None if source.rows.y is None else source.rows.y[index]
+
     for name, most in _MOST.items():
         if name == "test" and source.test is not None:
-            parts[name] = source.test.x
+            parts[name], labels[name] = source.test.x, source.test.y
             continue
         size = min(most, max(1, round(_SHARE * len(x))))
-        parts[name] = x[np.sort(order[start : start + size])]
+        take(name, order[start : start + size])
         start += size
-    parts["train"] = x[np.sort(order[start:])]
-    return Splits(**parts, duplicates=_duplicates(parts))
+    take("train", order[start:])
+    known = {name: y for name, y in labels.items() if y is not None}
+    return Splits(**parts, duplicates=_duplicates(parts), labels=known if len(known) == len(labels) else None)
 
 
 def _duplicates(parts: dict[str, np.ndarray]) -> dict[str, int]:

@@ -1,0 +1,68 @@
+"""The model of an artifact against the rows that it was trained on and those that it was not; without TensorFlow."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from keras_ae import runtime
+from keras_ae.data import load_source, split
+from keras_ae.data.sources import Source
+from keras_ae.errors import InputError
+from keras_ae.evaluation import Evaluation, evaluate
+from keras_ae.evaluation.protocol import Progress
+
+
+def evaluate_artifact(
+    path: str | Path,
+    source: str | Path | np.ndarray | Source | None = None,
+    max_rows: int = 5000,
+    seed: int = 0,
+    progress: Progress = lambda what, share: None,
+) -> Evaluation:
+    """Splits the source as `fit` did, and measures the artifact's model on training and test rows.
+
+    Args:
+        path: the artifact.
+        source: what it was trained on; by default what its manifest names.
+        max_rows: samples compared with as many rows, at most.
+        seed: of samples, halves, draws and bootstraps.
+        progress: is told in a few words what runs, and its share done.
+
+    Returns:
+        The numbers beside those of real rows, copies and PCA with a mixture, and the verdict
+        (`keras_ae.evaluation.Evaluation`).
+
+    Raises:
+        InputError: for a source that gives other rows than the artifact was trained on.
+    """
+    model = runtime.load(path)
+    manifest = model.manifest
+    if "splits" not in manifest:
+        raise InputError(f"{path} must come from `fit`, which keeps the hashes of its splits. Received: one of `save`.")
+    source = manifest["source"] if source is None else source
+    data = source if isinstance(source, Source) else load_source(source)
+    splits = split(data, manifest["seed"])
+    for name, rows in splits.parts().items():
+        if hashlib.sha256(rows.tobytes()).hexdigest() != manifest["splits"][name]["sha256"]:
+            raise InputError(
+                f"The source must be what {path} was trained on, {manifest['source']!r}, unchanged. "
+                f"Received: {data.name!r}, whose {name} rows differ."
+            )
+    progress("running the model", None)
+    labels = splits.labels
+    scores = model.score(splits.test)
+    return evaluate(
+        splits.train,
+        splits.test,
+        model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed),
+        latent_dim=model.latent_dim,
+        reconstructed=(model.reconstruct(splits.train), model.reconstruct(splits.test)),
+        z=(model.encode(splits.train), model.encode(splits.test)),
+        labels=None if labels is None else (labels["train"], labels["test"]),
+        score=scores["score"],
+        p_value=scores.get("p_value"),
+        max_rows=max_rows,
+        seed=seed,
+        progress=progress,
+    )
