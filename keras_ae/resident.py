@@ -38,14 +38,17 @@ class _Rows:
     def __init__(self) -> None:
         self.variables: dict[str, tf.Variable] = {}
 
-    def put(self, name: str, x: Any) -> None:
+    def put(self, name: str, x: Any) -> Any:
+        """Puts rows under a name; gives back those that were there, for who must put them back."""
         held = self.variables.get(name)
-        if held is not None and held.dtype == x.dtype and held.shape[1:] == x.shape[1:]:
-            held.assign(x)
-        else:
+        if held is None:
             self.variables[name] = tf.Variable(
                 x, shape=(None, *x.shape[1:]), dtype=x.dtype, trainable=False, name=f"{name}_rows"
             )
+            return x[:0]
+        before = held.read_value()
+        held.assign(x)
+        return before
 
     def release(self) -> None:
         """Gives the memory back; what was traced stays."""
@@ -169,7 +172,7 @@ class ResidentModel(keras.Model):
         if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
             return super().fit(x, y, batch_size=batch_size, **kwargs)
         self._started = time.perf_counter()
-        self._check_rows("x", x)
+        x = self._as_input("x", x)
         batch = min(batch_size or _BATCH, len(x))
         self._rows.put("train", x)
         self._rows.put("order", np.arange(len(x), dtype="int32"))
@@ -192,13 +195,13 @@ class ResidentModel(keras.Model):
         ours = {"verbose", "callbacks", "return_dict"}
         if not self.compiled or not self._can_stay(x) or y is not None or set(kwargs) - ours:
             return super().evaluate(x, y, batch_size=batch_size, **kwargs)
-        self._check_rows("x", x)
-        self._rows.put("validation", x)
+        x = self._as_input("x", x)
         spans, steps = _spans(len(x), min(batch_size or _BATCH, len(x)), self.steps_per_execution)
+        before = self._rows.put("validation", x)  # of a `fit` that goes on, where a callback evaluates
         try:
             return super().evaluate(spans, steps=steps, **kwargs)
         finally:
-            self._rows.release()
+            self._rows.put("validation", before)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras calls this at the start of `fit`."""
@@ -240,16 +243,17 @@ class ResidentModel(keras.Model):
             any(value is not None for name, value in kwargs.items() if name not in ours) or tf.distribute.has_strategy()
         )
 
-    def _check_rows(self, name: str, x: np.ndarray) -> None:
+    def _as_input(self, name: str, x: np.ndarray) -> np.ndarray:
         if x.shape[1:] != self.input_shape[1:] or not len(x):
             wanted = ", ".join(str(n) for n in self.input_shape[1:])
             raise ValueError(f"`{name}` must have shape (rows, {wanted}). Received: {x.shape}.")
+        return x.astype(self.inputs[0].dtype, copy=False)  # as Keras would, and always the same for what is traced
 
     def _put_validation(self, kwargs: dict[str, Any], batch: int, steps_a_call: int) -> None:
         data = _alone(kwargs.get("validation_data"))
         if not self._can_stay(data):
             return
-        self._check_rows("validation_data", data)
+        data = self._as_input("validation_data", data)
         self._rows.put("validation", data)
         size = min(len(data), kwargs.pop("validation_batch_size", None) or max(batch, VALIDATION_BATCH))
         kwargs["validation_data"], kwargs["validation_steps"] = _spans(len(data), size, steps_a_call)

@@ -125,6 +125,32 @@ def test_memory_of_the_rows_is_given_back_after_fit_and_evaluate():
     assert [len(rows.numpy()) for rows in fast._rows.variables.values()] == [0, 0, 0]
 
 
+def test_a_callback_may_evaluate_other_rows_while_fit_goes_on():
+    seen = []
+
+    def look(epoch, logs):
+        seen.append(fast.evaluate(X[:100], verbose=0))
+
+    fast = model("ae")
+    look_on = keras.callbacks.LambdaCallback(on_epoch_end=look)
+    history = fast.fit(X, batch_size=64, epochs=3, validation_data=X[:50], callbacks=[look_on], verbose=0).history
+    alone = model("ae").fit(X, batch_size=64, epochs=3, validation_data=X[:50], verbose=0).history
+    assert history == alone
+    assert len(seen) == 3
+    assert np.isfinite(seen).all()
+    assert len(fast._rows.variables["validation"].numpy()) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64"])
+def test_rows_of_another_dtype_are_taken_as_keras_takes_them(dtype):
+    whole = np.round(X * 3)  # that every dtype holds
+    fast = model("ae")
+    first = fast.fit(whole, batch_size=64, epochs=1, shuffle=False, verbose=0).history["loss"]
+    second = fast.fit(whole.astype(dtype), batch_size=64, epochs=1, shuffle=False, verbose=0).history["loss"]
+    both = model("ae").fit(whole, batch_size=64, epochs=2, shuffle=False, verbose=0).history["loss"]
+    np.testing.assert_allclose([*first, *second], both, rtol=1e-6)
+
+
 def test_evaluate_agrees_with_keras_on_rows_that_fill_no_batch():
     fast = model("vae")
     values = fast.evaluate(X, batch_size=128, verbose=0, return_dict=True)
