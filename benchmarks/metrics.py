@@ -18,6 +18,7 @@ import sklearn
 
 from keras_ae.evaluation import Evaluation, evaluate
 from keras_ae.evaluation.neighbours import nearest
+from keras_ae.processor import cpu_name
 
 ROWS = 5000
 SHOWN = {
@@ -90,7 +91,7 @@ def main() -> None:
     text = [
         "# Numbers that can't be fooled together",
         "",
-        f"{datetime.date.today()}, {os.cpu_count()} x {_processor()}, Python {platform.python_version()}, "
+        f"{datetime.date.today()}, {os.cpu_count()} x {cpu_name()}, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, SciPy {scipy.__version__}, scikit-learn {sklearn.__version__}. "
         f"{len(x):,} training rows of {x.shape[1]}, {2 * ROWS:,} fewer where new rows like them are needed; "
         f"{len(x_test):,} held-out rows; {evaluation.features}.",
@@ -107,14 +108,6 @@ def main() -> None:
     ]
     out = Path(__file__).parent / "results" / "metrics.md"
     out.write_text("\n".join(text))
-
-
-def _processor() -> str:
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "CPU")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from protocol import Worker, product_seconds
 from quiet import quietly, wait_for_quiet
 from report import training_report
 
+from keras_ae.processor import cpu_name
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 LOGS = ROOT / ".bench" / "logs"
@@ -125,12 +127,7 @@ def time_noise() -> dict[str, Any]:
 
 
 def machine() -> dict[str, str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"processor": f"{os.cpu_count()} x {name}", "system": f"{platform.system()} {platform.machine()}"}
+    return {"processor": f"{os.cpu_count()} x {cpu_name()}", "system": f"{platform.system()} {platform.machine()}"}
 
 
 def main() -> None:

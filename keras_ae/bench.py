@@ -1,7 +1,6 @@
 """How fast an artifact runs: latency and throughput of every function, precision and provider, taken in turns."""
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from keras_ae import runtime
 from keras_ae.errors import InputError, MissingExtra
+from keras_ae.processor import cpu_name
 
 BATCHES = (1, 64, 1024)
 SECONDS = 0.5
@@ -134,13 +134,7 @@ def machine() -> str:
     """The processor and its cores, and the version of ONNX Runtime."""
     import onnxruntime
 
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{os.cpu_count()} x {name}, ONNX Runtime {onnxruntime.__version__}"
+    return f"{os.cpu_count()} x {cpu_name()}, ONNX Runtime {onnxruntime.__version__}"
 
 
 def check_chart(path: Path) -> None:

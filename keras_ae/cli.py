@@ -100,9 +100,12 @@ def fit(
     Example: keras-ae fit digits --out saved_models/digits
     """
     from keras_ae.data import load_source
+    from keras_ae.processor import compilation_cache
 
     options = _options(option or ())
     data = load_source(source)  # before TensorFlow's import, so that a wrong path is told at once
+    if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
+        os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with _tensorflow("Training"):
         from keras_ae import pipeline
     taken = [name for name in options if name in inspect.signature(pipeline.fit).parameters]
@@ -423,10 +426,7 @@ def _tensorflow(what: str) -> Iterator[None]:
     """Imports TensorFlow without its greetings on stderr; they come from C++, below Python's streams."""
     import tempfile
 
-    from keras_ae.processor import compilation_cache
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={compilation_cache()}")
     with tempfile.TemporaryFile() as greetings:
         stderr = os.dup(2)
         os.dup2(greetings.fileno(), 2)

@@ -1,4 +1,4 @@
-"""Training in bfloat16 is refused where it would be slow; what it leaves is float32."""
+"""Training in bfloat16 is refused where it would be slow; what it leaves is float32. And what the processor says."""
 
 import numpy as np
 import pytest
@@ -44,10 +44,23 @@ def test_products_are_in_bfloat16_and_losses_in_float32():
     assert model(np.zeros((3, 8), "float32")).dtype == "float32"
 
 
-def test_flags_and_cache_folder_of_this_machine(monkeypatch, tmp_path):
-    assert isinstance(processor.cpu_flags(), set)
+def test_the_cache_is_a_folder_for_each_kind_of_processor(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = processor.compilation_cache()
+    assert folder is not None
     assert folder.parent == tmp_path / "keras_ae"
+    assert folder.is_dir()
     monkeypatch.setattr(processor, "cpu_flags", lambda: {"other"})
-    assert processor.compilation_cache() != folder
+    assert processor.compilation_cache() not in (folder, None)
+
+
+@pytest.mark.parametrize("place", ["file/below", "with blank"])
+def test_no_cache_where_xla_could_not_write_one(monkeypatch, tmp_path, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+    assert processor.compilation_cache() is None
+
+
+def test_the_processor_has_a_name():
+    assert processor.cpu_name()
+    assert processor.cpu_name() == processor.cpu_name().strip()

@@ -444,9 +444,10 @@ def test_bad_input_is_refused_in_one_line(artifact, tmp_path, monkeypatch, refus
     assert contents(tmp_path) == before
 
 
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="a disk that is really full, without filling one: only Linux has /dev/full"
+)
 def test_a_full_disk_is_told_in_one_line(artifact, people, refused):
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
     link = people.parent / ".z.npy.partial"
     link.symlink_to("/dev/full")
     assert "No space left" in refused("encode", artifact, people, "--out", people.parent / "z.npy")
@@ -478,7 +479,7 @@ def test_python_m_keras_ae_is_the_command_line():
     assert result.stderr == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows can send Ctrl-C to a whole console only, the tests included")
 def test_ctrl_c_in_the_middle_of_fit_leaves_the_previous_artifact(digits_artifact, tmp_path):
     previous = Path(shutil.copytree(digits_artifact, tmp_path / "a"))
     before = contents(tmp_path)
