@@ -281,7 +281,9 @@ def test_a_target_that_can_not_be_is_refused_before_the_block(tmp_path, place):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="root may write to every other folder, and only Linux has /proc, where it may not")
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(), reason="root may write to any folder but Linux's /proc, and tests may run as root"
+)
 def test_a_parent_that_takes_nothing_is_refused():
     with (
         pytest.raises(InputError, match=r"/proc/\S* could not be written"),

@@ -479,7 +479,7 @@ def test_python_m_keras_ae_is_the_command_line():
     assert result.stderr == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows can send Ctrl-C to a whole console only, the tests included")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to all of a console, the tests too")
 def test_ctrl_c_in_the_middle_of_fit_leaves_the_previous_artifact(digits_artifact, tmp_path):
     previous = Path(shutil.copytree(digits_artifact, tmp_path / "a"))
     before = contents(tmp_path)
