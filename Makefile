@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 bench: $(STAMP) $(PEERS)
 	$(BIN)/python benchmarks/training.py $(CASES) $(if $(DATA),--data $(DATA)) $(if $(REPEATS),--repeats $(REPEATS))
 	$(BIN)/python benchmarks/scaling.py
-	.bench/peers/bin/python benchmarks/plot.py
+	$(BIN)/python benchmarks/plot.py
 
 # The libraries that keras_ae is compared with stay out of its own environment.
 $(PEERS): benchmarks/requirements.txt

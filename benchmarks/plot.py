@@ -1,4 +1,4 @@
-"""Draws results/scaling.json as docs/images/scaling.svg. Needs matplotlib alone, which is in the peers' environment."""
+"""Draws results/scaling.json as docs/images/scaling.svg."""
 
 import json
 from pathlib import Path
