@@ -86,8 +86,8 @@ class _Loop:
         else:
             # Traced once for batches of any size. XLA compiles one size; the last batch of an epoch, of fewer rows,
             # runs without: compiling it too would take longer than it saves.
-            self.short = tf.function(self._run, jit_compile=False)
-            self.whole = tf.function(self._run, jit_compile=True) if jit_compile else self.short
+            self.short = tf.function(self._run, jit_compile=False, autograph=False)
+            self.whole = tf.function(self._run, jit_compile=True, autograph=False) if jit_compile else self.short
         self.size = (lambda size: size) if jit_compile else tf.constant
 
     def _run(self, start: Any, steps: Any, size: Any) -> dict[str, Any]:
@@ -182,6 +182,9 @@ class ResidentModel(keras.Model):
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         self._put_validation(kwargs, batch, a_call)
         spans, steps = _spans(len(x), batch, a_call)
+        if self.optimizer is not None and not self.optimizer.built:
+            # A graph that makes variables is traced again without.
+            self.optimizer.build(self.trainable_variables)
         self.steps_per_execution = a_call
         try:
             # `shuffle=False`: Keras can't shuffle a data set, and would say so.

@@ -75,6 +75,16 @@ def test_steps_per_execution_of_compile_is_respected():
     assert batches.begun == [0, 2, 4]
 
 
+@pytest.mark.parametrize(("jit_compile", "most"), [(False, 1), (True, 2)])  # XLA's batches, and the short one without
+def test_the_step_is_traced_no_more_often_than_there_are_graphs(jit_compile, most):
+    fast = model(jit_compile=jit_compile)
+    traces = []
+    step = fast.train_step
+    fast.train_step = lambda data: traces.append(1) or step(data)
+    fast.fit(X, batch_size=64, epochs=2, validation_data=X[:50], verbose=0)
+    assert len(traces) == most
+
+
 def test_a_second_fit_traces_nothing_again():
     fast = model()
     traces = []
