@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,20 +93,33 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     (folder / MANIFEST).write_bytes(text.replace(_EMPTY, f'"manifest_sha256": "{digest}"').encode())
 
 
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder is one of ours, whole or damaged; manifest.json is a name that others use too."""
+    try:
+        return bool(json.loads((folder / MANIFEST).read_bytes())["format"] == _FORMAT)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what: str = "an artifact") -> Iterator[Path]:
     """A temporary folder that takes the place of `folder`, whole, when the block ends without an error.
 
     An error, Ctrl-C or a full disk in the block leaves what was there before, untouched, and nothing half-written.
 
+    Args:
+        folder: to be written: new, empty, or one to replace.
+        is_ours: whether a folder may be replaced.
+        what: may be replaced, for the message.
+
     Raises:
-        InputError: before the block, where `folder` can't be written, or holds something that is not an artifact.
+        InputError: before the block, where `folder` can't be written, or holds something else.
     """
     folder = Path(os.path.realpath(folder))  # a link goes on pointing where it did
     try:
-        if folder.exists() and not (folder.is_dir() and (_is_artifact(folder) or not any(folder.iterdir()))):
+        if folder.exists() and not (folder.is_dir() and (is_ours(folder) or not any(folder.iterdir()))):
             raise InputError(
-                f"{folder} must be new, empty or an artifact to replace. Received: something else's folder or file."
+                f"{folder} must be new, empty or {what} to replace. Received: something else's folder or file."
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
@@ -120,14 +133,6 @@ def replacing(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder} could not be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _is_artifact(folder: Path) -> bool:
-    """Whether a folder is one of ours, whole or damaged; manifest.json is a name that others use too."""
-    try:
-        return bool(json.loads((folder / MANIFEST).read_bytes())["format"] == _FORMAT)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
 
 
 def _umask() -> int:

@@ -352,6 +352,46 @@ def evaluate(
     typer.echo(str(found))
 
 
+@app.command()
+def explore(
+    artifact: Artifact,
+    source: Annotated[
+        str | None, typer.Argument(help="What it was trained on. [default: what its manifest names]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write, for any static host. [default: serve it here]")
+    ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows/--no-rows", help="Whether some training rows travel with the page.")
+    ] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On localhost; 0 for one that is free.")] = 0,
+) -> None:
+    """A page that runs the model in the browser: its latent map, sliders, walks, neighbours, and your own rows."""
+    import tempfile
+    import time
+
+    from keras_ae.explore import serving, write_page
+
+    if out is not None:
+        page = write_page(artifact, out, source, rows)
+        return typer.echo(f"{out}: a page for any static host, {_holds(page)}")
+    with tempfile.TemporaryDirectory() as folder:
+        page = write_page(artifact, folder, source, rows)
+        with serving(folder, port) as address:
+            typer.echo(f"{address}  {_holds(page)}; Ctrl-C to stop")
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                typer.echo("stopped", err=True)
+
+
+def _holds(page: Any) -> str:
+    if page.note is not None:
+        return f"with {page.points:,} of the model's own samples ({page.note})"
+    return f"with z of {page.points:,} training rows and {page.rows:,} of those rows; --no-rows leaves them out"
+
+
 def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
     from keras_ae import runtime
     from keras_ae.data.output import check_output

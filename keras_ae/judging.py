@@ -1,16 +1,14 @@
 """The model of an artifact against the rows that it was trained on and those that it was not; without TensorFlow."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from keras_ae import runtime
-from keras_ae.data import load_source, split
 from keras_ae.data.sources import Source
-from keras_ae.errors import InputError
 from keras_ae.evaluation import Evaluation, evaluate
 from keras_ae.evaluation.protocol import Progress
+from keras_ae.provenance import fitted_splits
 
 
 def evaluate_artifact(
@@ -37,18 +35,7 @@ def evaluate_artifact(
         InputError: for a source that gives other rows than the artifact was trained on.
     """
     model = runtime.load(path)
-    manifest = model.manifest
-    if "splits" not in manifest:
-        raise InputError(f"{path} must come from `fit`, which keeps the hashes of its splits. Received: one of `save`.")
-    source = manifest["source"] if source is None else source
-    data = source if isinstance(source, Source) else load_source(source)
-    splits = split(data, manifest["seed"])
-    for name, rows in splits.parts().items():
-        if hashlib.sha256(rows.tobytes()).hexdigest() != manifest["splits"][name]["sha256"]:
-            raise InputError(
-                f"The source must be what {path} was trained on, {manifest['source']!r}, unchanged. "
-                f"Received: {data.name!r}, whose {name} rows differ."
-            )
+    splits = fitted_splits(path, model.manifest, source)
     progress("running the model", None)
     labels = splits.labels
     scores = model.score(splits.test)

@@ -16,15 +16,17 @@ ROOT = PACKAGE.parent
 LAYERS = [
     ("errors", "processor"),
     ("artifact", "data", "evaluation", "layers"),
-    ("networks", "priors", "resident", "callbacks", "runtime"),
-    ("bench", "files", "judging", "models"),
+    ("networks", "priors", "resident", "callbacks", "provenance", "runtime"),
+    ("bench", "explore", "files", "judging", "models"),
     ("recipes", "export", "bfloat16"),
     ("training",),
     ("pipeline",),
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TENSORFLOW = [f"keras_ae{name}" for name in ("", ".artifact", ".bench", ".cli", ".data", ".files", ".runtime")]
+WITHOUT_TENSORFLOW = [
+    f"keras_ae{name}" for name in ("", ".artifact", ".bench", ".cli", ".data", ".explore", ".files", ".runtime")
+]
 
 
 def _parts():

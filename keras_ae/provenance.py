@@ -1,0 +1,40 @@
+"""The rows that an artifact was trained on, found again and proven the same by the hashes in its manifest."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_ae.data import load_source, split
+from keras_ae.data.sources import Source
+from keras_ae.data.splits import Splits
+from keras_ae.errors import InputError
+
+
+def fitted_splits(
+    path: str | Path, manifest: dict[str, Any], source: str | Path | np.ndarray | Source | None = None
+) -> Splits:
+    """The splits that `fit` made.
+
+    Args:
+        path: of the artifact, for messages.
+        manifest: of the artifact.
+        source: what it was trained on; by default what the manifest names.
+
+    Raises:
+        InputError: for a source that gives other rows than the artifact was trained on, or an artifact that keeps no
+            hashes of them.
+    """
+    if "splits" not in manifest:
+        raise InputError(f"{path} must come from `fit`, which keeps the hashes of its splits. Received: one of `save`.")
+    source = manifest["source"] if source is None else source
+    data = source if isinstance(source, Source) else load_source(source)
+    splits = split(data, manifest["seed"])
+    for name, rows in splits.parts().items():
+        if hashlib.sha256(rows.tobytes()).hexdigest() != manifest["splits"][name]["sha256"]:
+            raise InputError(
+                f"The source must be what {path} was trained on, {manifest['source']!r}, unchanged. "
+                f"Received: {data.name!r}, whose {name} rows differ."
+            )
+    return splits
