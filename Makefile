@@ -3,8 +3,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEERS := .bench/.installed
+WEB := keras_ae/web/index.html
+WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js) $(wildcard web/src/* web/public/*)
 
-.PHONY: demo test lint types bench constraints clean
+.PHONY: demo test lint types web bench constraints clean
 
 demo: $(STAMP)
 	$(BIN)/keras-ae fit digits --out saved_models/digits
@@ -15,7 +17,8 @@ demo: $(STAMP)
 	@cat saved_models/scores.csv
 	@echo "The artifact, SavedModel and ONNX, is in saved_models/digits. Next: README.md."
 
-test: $(STAMP) lint types
+# Without npm the page of `keras-ae explore` is not built, and its tests in a browser are skipped.
+test: $(STAMP) $(if $(shell command -v npm),$(WEB)) lint types
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -30,6 +33,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,dev]"
 	touch $(STAMP)
+
+web: $(WEB)
+
+$(WEB): $(WEB_SOURCES)
+	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 
 # CASES: some of dense conv small loss. DATA: an npz file of 28 x 28 images, x_train and x_test. REPEATS: of each way.
 bench: $(STAMP) $(PEERS)
@@ -49,4 +57,4 @@ constraints: $(STAMP)
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf .venv .bench build dist *.egg-info
+	rm -rf .venv .bench build dist *.egg-info web/node_modules keras_ae/web
