@@ -1,0 +1,81 @@
+// An observation from a file or from pasted text. Errors give the rule, then what came.
+
+import type { Data } from "./data";
+import { imageRange } from "./views";
+
+/** Rows of numbers, in the order of the model's columns. */
+export function readRows(data: Data, text: string): Float32Array[] {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim());
+  if (!lines.length) throw new Error("A row of numbers must be given. Received: nothing.");
+  const separator = lines[0].includes(",") ? "," : lines[0].includes("\t") ? "\t" : lines[0].includes(";") ? ";" : " ";
+  const cells = lines.map((line) => split(line, separator));
+  const isHeader = cells[0].some((cell) => cell === "" || Number.isNaN(Number(cell)));
+  const order = isHeader ? columns(data, cells[0]) : null;
+  const rows = isHeader ? cells.slice(1) : cells;
+  if (!rows.length) throw new Error("A row of numbers must follow the names. Received: names only.");
+  return rows.map((row, index) => {
+    const width = order ? cells[0].length : data.size;
+    if (row.length !== width) throw new Error(`A row must have ${width} numbers. Received: ${row.length} in row ${index + 1}.`);
+    const x = (order ? order.map((i) => row[i]) : row).map((cell) => (cell === "" ? NaN : Number(cell)));
+    const wrong = x.findIndex((value) => !Number.isFinite(Math.fround(value)));
+    if (wrong >= 0) throw new Error(`Each cell must be a number. Received: "${(order ? row[order[wrong]] : row[wrong])}" in row ${index + 1}.`);
+    if (data.dtype === "uint8" && x.some((value) => !Number.isInteger(value) || value < 0 || value > 255)) {
+      throw new Error("Numbers must be whole, from 0 to 255, as in training.");
+    }
+    return Float32Array.from(x);
+  });
+}
+
+/** An image at the model's size; black and white become the ends of the data's range. */
+export async function readImage(data: Data, file: Blob, invert: boolean): Promise<Float32Array> {
+  if (data.view.kind !== "image") throw new Error("This model takes rows of numbers. Received: an image.");
+  const { width, height, channels } = data.view;
+  const bitmap = await createImageBitmap(file).catch(() => {
+    throw new Error("The file must be an image that this browser can read.");
+  });
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("This browser gave no canvas.");
+  context.fillStyle = invert ? "white" : "black"; // under what is transparent
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  const pixels = context.getImageData(0, 0, width, height).data;
+  const [low, high] = imageRange(data);
+  const x = new Float32Array(data.size);
+  for (let i = 0; i < width * height; i++) {
+    const [red, green, blue] = pixels.subarray(4 * i, 4 * i + 3);
+    const values = channels === 3 ? [red, green, blue] : [0.299 * red + 0.587 * green + 0.114 * blue]; // luma, BT.601
+    values.forEach((value, c) => {
+      const share = (invert ? 255 - value : value) / 255;
+      x[i * channels + c] = low + share * (high - low);
+    });
+  }
+  return data.dtype === "uint8" ? x.map(Math.round) : x;
+}
+
+function columns(data: Data, names: string[]): number[] {
+  if (!data.columns) {
+    if (names.length !== data.size) throw new Error(`A row must have ${data.size} numbers. Received: ${names.length} names.`);
+    return names.map((_, i) => i);
+  }
+  const missing = data.columns.filter((name) => !names.includes(name));
+  if (missing.length) throw new Error(`The row must have column ${missing.slice(0, 5).join(", ")}. Received: ${names.slice(0, 5).join(", ")}.`);
+  return data.columns.map((name) => names.indexOf(name));
+}
+
+function split(line: string, separator: string): string[] {
+  if (separator === " ") return line.trim().split(/\s+/);
+  const cells: string[] = [];
+  let cell = "";
+  let quoted = false;
+  for (let i = 0; i < line.length; i++) {
+    if (quoted && line[i] === '"' && line[i + 1] === '"') cell += line[i++];
+    else if (line[i] === '"') quoted = !quoted;
+    else if (line[i] === separator && !quoted) {
+      cells.push(cell.trim());
+      cell = "";
+    } else cell += line[i];
+  }
+  return [...cells, cell.trim()];
+}
