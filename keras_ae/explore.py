@@ -22,6 +22,7 @@ from keras_ae.provenance import fitted_splits
 DATA = "data.json"
 MOST_POINTS = 2_000
 _FORMAT = "keras_ae page"
+_MOST_LATENTS = 2_000_000  # numbers of all z that travel
 _MOST_BYTES = 4_000_000  # of rows that travel with the page, a byte a number
 _MOST_LABELS = 64
 _BUILT = Path(__file__).with_name("web")
@@ -73,7 +74,7 @@ def write_page(
     x, labels, note = _training_rows(model, source) if rows else (None, None, "training rows were left out on request")
     of = "samples" if x is None else "rows"
     if x is None:
-        x = model.example("encode", MOST_POINTS // 2)  # the model's own samples, in the data's dtype
+        x = model.example("encode", _points(model) // 2)  # the model's own samples, in the data's dtype
     data = _describe(model, of, x, labels, note)
     with artifact.replacing(Path(out), _is_page, "a page") as folder:
         shutil.copytree(_BUILT, folder, dirs_exist_ok=True)
@@ -103,9 +104,13 @@ def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None
             raise
         return None, None, f"the training rows are not at hand: {error}"
     random = np.random.default_rng(model.manifest["seed"])
-    index = np.sort(random.permutation(len(splits.train))[:MOST_POINTS])
+    index = np.sort(random.permutation(len(splits.train))[: _points(model)])
     labels = None if splits.labels is None else splits.labels["train"][index]
     return splits.train[index], labels, None
+
+
+def _points(model: runtime.Model) -> int:
+    return min(MOST_POINTS, max(200, _MOST_LATENTS // model.latent_dim))
 
 
 def _describe(
