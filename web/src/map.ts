@@ -7,6 +7,7 @@ import { nearestPlace, type Place } from "./plane";
 const STEP = 0.02; // of the map's width, for an arrow key
 const REACH = 10; // pixels within which a click means the point
 const COLOURS = 10;
+const NAME_ROOM = 18; // pixels between two names; the legend has them all
 
 interface Handlers {
   move(place: Place): void;
@@ -173,10 +174,13 @@ export class LatentMap {
     context.textBaseline = "middle";
     context.lineWidth = 4;
     context.lineJoin = "round";
+    const drawn: Place[] = [];
     label_names.forEach((name, label) => {
       const own = this.places.filter((_, i) => labels[i] === label);
       if (!own.length) return;
       const [x, y] = this.pixel([0, 1].map((axis) => median(own.map((p) => p[axis]))) as Place);
+      if (drawn.some((other) => Math.hypot(other[0] - x, other[1] - y) < NAME_ROOM)) return;
+      drawn.push([x, y]);
       context.strokeStyle = style.getPropertyValue("--card");
       context.strokeText(name, x, y);
       context.fillStyle = style.getPropertyValue("--ink");

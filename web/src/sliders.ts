@@ -1,7 +1,7 @@
 // A slider for each latent, from the one that varies most to the one that varies least.
 
 import type { Data } from "./data";
-import { get, make, show } from "./dom";
+import { get, make } from "./dom";
 
 const FIRST = 16;
 const DEVIATIONS = 4;
@@ -51,7 +51,7 @@ export class Sliders {
     this.z = z;
     z.forEach((value, latent) => {
       this.inputs[latent].value = String(value);
-      this.outputs[latent].textContent = show(Math.round(value * 100) / 100);
+      this.outputs[latent].textContent = value.toFixed(2).replace("-", "\u2212");
     });
   }
 }
