@@ -214,7 +214,8 @@ export class LatentMap {
         context.fillText(name, x, y + 0.5);
       }
     }
-    const limited = this.place.map((v) => Math.min(this.half, Math.max(-this.half, v))) as Place;
+    const edge = 0.96 * this.half; // what lies beyond the map is marked at its edge
+    const limited = this.place.map((v) => Math.min(edge, Math.max(-edge, v))) as Place;
     const here = this.pixel(limited);
     disc(context, here, 8, "transparent", card, 5);
     disc(context, here, 8, "transparent", style.getPropertyValue("--accent"), 2.5);

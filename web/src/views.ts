@@ -90,13 +90,15 @@ function createTable(data: Data, label: string): View {
     return { share, marks, value, low: low[i], high: high[i] };
   });
   const table = make("table", { className: "columns" }, make("caption", { className: "unseen", textContent: label }), body);
+  const key = make("p", { className: "quiet" }, `Bands hold nine of ten ${pointsOf(data)}; an arrow is beyond all of them.`);
   return {
-    element: make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: label }, table),
+    element: make("div", {}, make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: label }, table), key),
     show(x, behind) {
       rows.forEach((row, i) => {
         row.value.replaceChildren(number(x[i]));
         row.marks[1].style.left = `${row.share(x[i])}%`;
-        row.marks[1].classList.toggle("beyond", x[i] < row.low || x[i] > row.high);
+        row.marks[1].classList.toggle("below", x[i] < row.low);
+        row.marks[1].classList.toggle("above", x[i] > row.high);
         row.marks[0].hidden = behind === undefined;
         if (behind) {
           row.marks[0].style.left = `${row.share(behind[i])}%`;
@@ -120,7 +122,9 @@ function createCurve(data: Data, label: string): View {
   svg.append(band, other, line);
   const [top, bottom] = [make("span"), make("span")];
   const frame = make("div", { className: "plot" }, make("div", { className: "ticks", ariaHidden: "true" }, top, bottom), svg);
-  const element = make("div", {}, frame, make("div", { className: "ticks across" }, make("span", {}, "0"), make("span", {}, `${data.size - 1}`)));
+  const across = make("div", { className: "ticks across" }, make("span", {}, "0"), make("span", {}, `${data.size - 1}`));
+  const key = make("p", { className: "quiet" }, `The band holds nine of ten ${pointsOf(data)}.`);
+  const element = make("div", {}, frame, across, key);
   return {
     element,
     show(x, behind) {
@@ -135,6 +139,10 @@ function createCurve(data: Data, label: string): View {
       bottom.textContent = show(least);
     },
   };
+}
+
+function pointsOf(data: Data): string {
+  return data.points.of === "rows" ? "training rows" : "samples of the model";
 }
 
 /** The range of the data, wider where x is beyond it. */
