@@ -155,12 +155,18 @@ async function offerRuntimes(current: () => Runner, use: (runner: Runner) => voi
     }
   });
   if (!isThere || slow < SLOW) return;
-  const opened = await Runner.open(data, "webgpu");
-  const fast = await time(opened);
-  if (fast >= slow) return;
-  use(opened);
-  choice.value = "webgpu";
-  tell(fast);
+  try {
+    const opened = await Runner.open(data, "webgpu");
+    const fast = await time(opened);
+    if (fast >= slow) return;
+    use(opened);
+    choice.value = "webgpu";
+    tell(fast);
+  } catch (error) {
+    // WebAssembly goes on; who wants WebGPU learns why not.
+    choice.options[1].disabled = true;
+    choice.title = `WebGPU could not run the model: ${(error as Error).message}`;
+  }
 }
 
 async function offerClasses(data: Data, runner: Runner, choose: (label: number, isConditional: boolean) => void): Promise<void> {
