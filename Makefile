@@ -31,7 +31,7 @@ types: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,dev]"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,serve,client,dev]"
 	touch $(STAMP)
 
 web: $(WEB)
@@ -52,7 +52,7 @@ $(PEERS): benchmarks/requirements.txt
 	touch $(PEERS)
 
 constraints: $(STAMP)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,dev]"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,serve,client,dev]"
 	{ echo "# What is tested together, on Python 3.11. Regenerate: make constraints"; \
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 

@@ -27,6 +27,7 @@ class ExportKind(StrEnum):
 
     saved_model = "saved_model"
     onnx = "onnx"
+    tf_serving = "tf_serving"
 
 
 class Precision(StrEnum):
@@ -260,7 +261,10 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="New folder for the export alone. [default: DIR-<format>; for --precision DIR itself]"
+            "--out",
+            "-o",
+            help="New folder for the export alone; tf_serving: may hold earlier versions. "
+            "[default: DIR-<format>; for --precision DIR itself]",
         ),
     ] = None,
     single_file: Annotated[
@@ -273,13 +277,26 @@ def export(
         str | None,
         typer.Option(help="For --precision: what the artifact was trained on. [default: what its manifest names]"),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="tf_serving: of the model. [default: the artifact's folder]")] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="tf_serving: newest versions that stay. [default: all]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Export an artifact's model again, verified, into a folder of its own."""
+    """Export an artifact's model again, verified, into a folder of its own.
+
+    For TF Serving the artifact's SavedModel is added as a new version, with what it warms up on.
+    """
+    if to is not ExportKind.tf_serving and (name is not None or keep is not None):
+        raise InputError(f"`--name` and `--keep` are of --to tf_serving. Received: --to {to.value}.")
     if precision is not None and to is not ExportKind.onnx:
         raise InputError(f"`--precision` is of --to onnx. Received: --to {to.value}.")
     if source is not None and precision is None:
         raise InputError("`--source` is for --precision. Received: no precision.")
+    if to is ExportKind.tf_serving:
+        return _export_tf_serving(
+            artifact, out or artifact.with_name(f"{artifact.name}-{to.value}"), name, keep, as_json
+        )
     with _tensorflow("Exporting"):
         from keras_ae import pipeline
     if precision is not None:
@@ -292,6 +309,53 @@ def export(
     if as_json:
         return _print_json(result)
     typer.echo(f"{out}: {to.value} agrees with Keras to {result['export']['max_rel_diff']:.1e} relative")
+
+
+def _export_tf_serving(artifact: Path, out: Path, name: str | None, keep: int | None, as_json: bool) -> None:
+    with _tensorflow("Exporting"):
+        from keras_ae.export.tf_serving import export_tf_serving
+    result = export_tf_serving(artifact, out, name, keep)
+    if as_json:
+        return _print_json(result)
+    removed = f"; removed {', '.join(map(str, result['removed']))}" if result["removed"] else ""
+    typer.echo(f"{out}: {result['model']} version {result['version']}{removed}")
+    typer.echo(f"  next  docker compose --file {out / 'compose.yaml'} up")
+
+
+@app.command()
+def serve(
+    artifacts: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR...", help="Artifacts, or folders of numbered ones; NAME=DIR gives another name."),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for one that is free.")] = 8501,
+    keep: Annotated[int, typer.Option(min=1, help="Newest versions of a model that stay loaded.")] = 2,
+    body_bytes: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 8 << 20,
+    rows: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 4096,
+    requests: Annotated[int, typer.Option(min=1, help="At once; more are told to come again.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.01, help="To receive a request, and to compute it.")] = 30.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="That compute. [default: one a processor]")] = None,
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help="Log every request, not only those that fail.")
+    ] = False,
+) -> None:
+    """Serve artifacts over HTTP: TF Serving's REST API and the Open Inference Protocol v2, without TensorFlow.
+
+    A new version, or an artifact that is replaced, is loaded while requests go on. Ctrl-C or SIGTERM finishes what is
+    being computed.
+    """
+    try:
+        from keras_ae import serving
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("keras_ae"):
+            raise
+        raise MissingExtra("The server", "serve") from error
+    limits = serving.Limits(body_bytes, rows, requests, seconds, threads or os.cpu_count() or 1)
+    try:
+        serving.serve(serving.Models(artifacts, keep), host, port, limits, log_requests)
+    except KeyboardInterrupt:  # uvicorn sends it on once all is finished
+        typer.echo("stopped", err=True)
 
 
 @app.command()

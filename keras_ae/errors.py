@@ -4,6 +4,7 @@ KerasAEError
 ├── InputError      what the user gave: a source, rows, an option, a target folder
 ├── ArtifactError   a folder that is not a whole, unchanged artifact
 ├── ExportError     a graph that does not leave, or does not agree with Keras
+├── ServiceError    a server that can't be reached, or gives no answer in time
 └── MissingExtra    a package that an extra of keras-ae brings
 """
 
@@ -28,6 +29,12 @@ class ArtifactError(KerasAEError, ValueError):
 
 class ExportError(KerasAEError, RuntimeError):
     """An export failed or disagrees with Keras; nothing was written."""
+
+    exit_code = 1
+
+
+class ServiceError(KerasAEError, ConnectionError):
+    """A server gave no answer, within the deadline and the retries of a call."""
 
     exit_code = 1
 

@@ -14,10 +14,10 @@ ROOT = PACKAGE.parent
 
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
-    ("errors", "processor"),
-    ("artifact", "data", "evaluation", "layers"),
+    ("errors", "processor", "signatures"),
+    ("artifact", "data", "evaluation", "layers", "protos"),
     ("networks", "priors", "resident", "callbacks", "provenance", "runtime"),
-    ("bench", "explore", "files", "judging", "models"),
+    ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("recipes", "export", "bfloat16"),
     ("training",),
     ("pipeline",),

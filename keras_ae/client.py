@@ -1,0 +1,302 @@
+"""A client of an artifact that is served: by `keras-ae serve` or by TF Serving, over REST or gRPC."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from keras_ae.errors import InputError, MissingExtra, ServiceError
+from keras_ae.signatures import Signatures
+
+_FIRST_WAIT = 0.1  # seconds; doubled each time, and a random part of it is waited
+_LONGEST_WAIT = 5.0
+_AGAIN = (429, 502, 503, 504)
+_SERVICE = "/tensorflow.serving.PredictionService"
+_DTYPES = {"DT_FLOAT": "float32", "DT_INT32": "int32", "DT_UINT8": "uint8"}
+
+
+class Client:
+    """The functions of a served model, NumPy in and NumPy out, as of `keras_ae.runtime.Model`.
+
+    Functions are pure, so a call that got no answer is made again: after what the server's `Retry-After` says, or a
+    random time up to 0.1 s, 0.2 s, 0.4 s and so on. Rows are sent in batches.
+
+    Args:
+        address: for REST `http://host:8501`, for gRPC `host:8500`.
+        model: its name.
+        version: a number; by default the newest.
+        protocol: `rest` or `grpc`.
+        deadline: seconds for each request, its retries included.
+        retries: at most, of one request.
+        batch_rows: in one request.
+
+    Raises:
+        InputError: for arguments out of range; in a call for what the server refuses, with the server's reason.
+        ServiceError: in a call, for a server that can't be reached, or gives no answer in time.
+        MissingExtra: where `keras-ae[client]` is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None = None,
+        protocol: str = "rest",
+        deadline: float = 10.0,
+        retries: int = 3,
+        batch_rows: int = 1024,
+    ) -> None:
+        if protocol not in _TRANSPORTS:
+            raise InputError(f"`protocol` must be one of {', '.join(_TRANSPORTS)}. Received: {protocol!r}.")
+        for name, value, least in (
+            ("deadline", deadline, 1e-3),
+            ("retries", retries, 0),
+            ("batch_rows", batch_rows, 1),
+        ):
+            if value < least:
+                raise InputError(f"`{name}` must be at least {least}. Received: {value}.")
+        try:
+            self._transport: _Rest | _Grpc = _TRANSPORTS[protocol](address, model, version)
+        except ModuleNotFoundError as error:
+            raise MissingExtra("The client", "client") from error
+        self._deadline = deadline
+        self._retries = retries
+        self._batch_rows = batch_rows
+        self._signatures: Signatures | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    @property
+    def signatures(self) -> Signatures:
+        """Inputs and outputs of each function, as the server tells them."""
+        if self._signatures is None:
+            self._signatures = self._patiently(self._transport.signatures)
+        return self._signatures
+
+    def encode(self, x: Any) -> np.ndarray:
+        """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
+        return self.run("encode", {"x": x})["z"]
+
+    def decode(self, z: Any, y: Any = None) -> np.ndarray:
+        """z (rows, ...), with labels y where the decoder takes them, to x (rows, ...) in raw units."""
+        return self.run("decode", {"z": z} if y is None else {"z": z, "label": y})["x"]
+
+    def reconstruct(self, x: Any) -> np.ndarray:
+        """AE(x) in raw units, deterministic."""
+        return self.run("reconstruct", {"x": x})["x_hat"]
+
+    def score(self, x: Any) -> dict[str, np.ndarray]:
+        """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
+        return self.run("score", {"x": x})
+
+    def classify(self, x: Any) -> dict[str, np.ndarray]:
+        """`probability` (rows, classes), p(y | x)."""
+        return self.run("classify", {"x": x})
+
+    def generate(self, n: int, y: Any = None, seed: int | None = None) -> np.ndarray:
+        """n observations (n, ...) in raw units, of classes y where there are any; a seed gives the rows of the runtime.
+
+        The noise is drawn here, since TF Serving draws none.
+        """
+        if n < 1:
+            raise InputError(f"`n` must be at least 1. Received: {n}.")
+        shape = self._inputs("generate")["epsilon"]["shape"]
+        epsilon = np.random.default_rng(seed).standard_normal((n, *shape), dtype=np.float32)
+        return self.run("generate", {"epsilon": epsilon} if y is None else {"epsilon": epsilon, "label": y})["x"]
+
+    def run(self, function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """A function by name on its inputs by name; a label may be left out, or one for all rows.
+
+        Labels are indices of classes; `keras-ae serve` takes their names too, over REST.
+        """
+        arrays = self._arrays(self._inputs(function), function, inputs)
+        rows = len(next(iter(arrays.values())))
+        outputs = list(self.signatures[function]["outputs"])
+        parts = []
+        for start in range(0, rows, self._batch_rows):
+            part = {name: array[start : start + self._batch_rows] for name, array in arrays.items()}
+            parts.append(self._patiently(partial(self._transport.predict, function, part, outputs)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _inputs(self, function: str) -> dict[str, dict[str, Any]]:
+        if function not in self.signatures:
+            raise InputError(f"`function` must be one of {', '.join(self.signatures)}. Received: {function!r}.")
+        return self.signatures[function]["inputs"]
+
+    def _arrays(self, wanted: dict[str, Any], function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        first = next(name for name in wanted if name != "label")
+        if set(inputs) - {"label"} != set(wanted) - {"label"} or set(inputs) - set(wanted):
+            raise InputError(f"{function} must have the inputs {', '.join(wanted)}. Received: {', '.join(inputs)}.")
+        arrays: dict[str, np.ndarray] = {}
+        for name, of in wanted.items():
+            if name == "label":
+                label = np.asarray(inputs.get("label", -1))
+                rows = len(arrays[first])
+                if label.shape not in ((), (rows,)):
+                    raise InputError(f"`label` must be one class, or one a row: {rows}. Received: {label.shape}.")
+                label = label if label.dtype.kind == "U" else label.astype("int32")
+                arrays[name] = np.broadcast_to(label, (rows,))
+                continue
+            array = np.asarray(inputs[name])
+            if array.shape[1:] != tuple(of["shape"]) or not array.size:
+                shape = ", ".join(map(str, of["shape"]))
+                raise InputError(f"`{name}` must have shape (batch, {shape}). Received: {array.shape}.")
+            if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+                raise InputError(f"`{name}` must be finite numbers. Received: others.")
+            converted = array.astype(of["dtype"])
+            if converted.dtype.kind != "f" and not np.array_equal(converted, array):
+                raise InputError(f"`{name}` must be whole numbers that {of['dtype']} holds. Received: others.")
+            arrays[name] = converted
+        return arrays
+
+    def _patiently(self, request: Callable[[float], Any]) -> Any:
+        """The answer of a request that is told the seconds left, made again where that may help."""
+        ends = time.monotonic() + self._deadline
+        for made in itertools.count():
+            try:
+                return request(max(ends - time.monotonic(), 1e-3))
+            except _Again as again:
+                wait = again.seconds
+                if wait is None:
+                    wait = random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**made))
+                if made >= self._retries or time.monotonic() + wait >= ends:
+                    raise ServiceError(
+                        f"No answer in {made + 1} tries, within a deadline of {self._deadline:g} s: {again}"
+                    ) from again
+                time.sleep(wait)
+        raise AssertionError  # what is counted does not end
+
+
+class _Again(Exception):  # noqa: N818  (named for what it says)
+    """A request that may succeed when it is made again, after some seconds where the server says so."""
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class _Rest:
+    """TF Serving's REST API."""
+
+    def __init__(self, address: str, model: str, version: int | None) -> None:
+        import httpx
+
+        if not address.startswith(("http://", "https://")):
+            raise InputError(f"`address` must begin with http:// or https://. Received: {address!r}.")
+        self._errors = httpx.TransportError
+        self._http = httpx.Client(base_url=address)
+        self._path = f"/v1/models/{model}" + ("" if version is None else f"/versions/{version}")
+
+    def close(self) -> None:
+        self._http.close()
+
+    def signatures(self, seconds: float) -> Signatures:
+        answer = self._request("GET", f"{self._path}/metadata", seconds)
+        definitions = answer["metadata"]["signature_def"]["signature_def"]
+        return {
+            name: {side: {key: _described(info) for key, info in definition[side].items()} for side in _SIDES}
+            for name, definition in definitions.items()
+            if name in _FUNCTIONS
+        }
+
+    def predict(
+        self, function: str, arrays: dict[str, np.ndarray], outputs: list[str], seconds: float
+    ) -> dict[str, np.ndarray]:
+        content = {"signature_name": function, "inputs": {name: array.tolist() for name, array in arrays.items()}}
+        answer = self._request("POST", f"{self._path}:predict", seconds, content)["outputs"]
+        named = answer if isinstance(answer, dict) else {outputs[0]: answer}
+        return {name: np.asarray(values, "float32") for name, values in named.items()}
+
+    def _request(self, method: str, path: str, seconds: float, content: Any = None) -> Any:
+        try:
+            response = self._http.request(method, path, json=content, timeout=seconds)
+        except self._errors as error:
+            raise _Again(f"{type(error).__name__}: {error}") from error
+        if response.status_code == 200:
+            return response.json()
+        try:
+            reason = str(response.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            reason = f"{response.status_code} {response.reason_phrase}"
+        if response.status_code in _AGAIN:
+            after = response.headers.get("retry-after", "")
+            raise _Again(reason, float(after) if after.isdigit() else None)
+        if 400 <= response.status_code < 500:
+            raise InputError(reason)
+        raise ServiceError(reason)
+
+
+class _Grpc:
+    """TF Serving's PredictionService, without TensorFlow's own messages."""
+
+    def __init__(self, address: str, model: str, version: int | None) -> None:
+        import grpc
+
+        from keras_ae import protos
+
+        self._grpc, self._protos = grpc, protos
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._channel = grpc.insecure_channel(address, options=unlimited)
+        self._model, self._version = model, version
+        self._again = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED)
+        self._wrong = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def signatures(self, seconds: float) -> Signatures:
+        request = self._protos.message("GetModelMetadataRequest")(
+            model_spec=self._protos.model_spec(self._model, self._version), metadata_field=["signature_def"]
+        )
+        answer = self._request("GetModelMetadata", request, seconds)
+        held = self._protos.message("SignatureDefMap").FromString(answer.metadata["signature_def"].value)
+        return {
+            name: {side: self._protos.signature_dtypes(definition, side) for side in _SIDES}
+            for name, definition in held.signature_def.items()
+            if name in _FUNCTIONS
+        }
+
+    def predict(
+        self, function: str, arrays: dict[str, np.ndarray], outputs: list[str], seconds: float
+    ) -> dict[str, np.ndarray]:
+        request = self._protos.predict_request(self._model, self._version, function, arrays)
+        answer = self._request("Predict", request, seconds)
+        return {name: self._protos.array(tensor) for name, tensor in answer.outputs.items()}
+
+    def _request(self, method: str, request: Any, seconds: float) -> Any:
+        call = self._channel.unary_unary(
+            f"{_SERVICE}/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=self._protos.message(f"{method}Response").FromString,
+        )
+        try:
+            return call(request, timeout=seconds)
+        except self._grpc.RpcError as error:
+            reason = error.details() or error.code().name
+            if error.code() in self._again:
+                raise _Again(reason) from error
+            if error.code() in self._wrong:
+                raise InputError(reason) from error
+            raise ServiceError(f"{error.code().name}: {reason}") from error
+
+
+def _described(info: dict[str, Any]) -> dict[str, Any]:
+    sizes = [int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])]
+    return {"shape": sizes[1:], "dtype": _DTYPES.get(info["dtype"], "")}
+
+
+_SIDES = ("inputs", "outputs")
+_FUNCTIONS = ("encode", "decode", "reconstruct", "score", "classify", "generate")
+_TRANSPORTS: dict[str, Callable[..., _Rest | _Grpc]] = {"rest": _Rest, "grpc": _Grpc}

@@ -1,0 +1,140 @@
+"""From what a request gives to what a function gives: checked arrays in, finite arrays out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_ae.data.labels import label_index
+from keras_ae.errors import InputError
+from keras_ae.serving.versions import NotServed, Version, run
+from keras_ae.signatures import DEFAULT
+
+_DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
+_SAMPLING = ("n", "seed")
+_MOST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function on rows that are of the right number, by name.
+
+    Attributes:
+        version: whose function it is.
+        function: its name.
+        arrays: its inputs; their values are checked when it runs.
+        rows: how many.
+    """
+
+    version: Version
+    function: str
+    arrays: dict[str, np.ndarray]
+    rows: int
+
+    @property
+    def seconds(self) -> float:
+        """That it may take, at most."""
+        return self.rows * self.version.seconds[self.function]
+
+    def run(self) -> dict[str, np.ndarray]:
+        """Its outputs by name.
+
+        Raises:
+            InputError: for rows of a wrong shape, type or size, by their number.
+        """
+        outputs = run(self.version.model, self.function, self.arrays)
+        for name, array in outputs.items():
+            # Also what is too large for JSON, which has no infinity: the sum is finite where each value is, but for
+            # values that no observation has.
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+                raise InputError(f"The rows must give finite numbers. Received rows whose `{name}` is not finite.")
+        return outputs
+
+
+def resolved(version: Version, function: Any) -> str:
+    """The name of a function as it is asked for; none, or `serving_default`, is the default one.
+
+    Raises:
+        NotServed: for one that the model does not have.
+        InputError: for what is no name.
+    """
+    if not isinstance(function, str):
+        raise InputError(f"`signature_name` must be text. Received: {type(function).__name__}.")
+    function = DEFAULT if function in _DEFAULT_NAMES else function
+    if function not in version.signatures:
+        raise NotServed(
+            f"Model {version.name!r} has no signature {function[:80]!r}. It has: {_listed(version.signatures)}."
+        )
+    return function
+
+
+def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call:
+    """A call of a function on what a request gives.
+
+    Args:
+        version: of the model.
+        function: by name.
+        given: arrays or lists by name. A label may be left out, or be names of classes; `generate` takes `n`, and
+            perhaps a `seed` and one label for all rows, instead of `epsilon`.
+        most_rows: that are taken.
+
+    Raises:
+        InputError: for inputs that it does not take, or too many rows.
+    """
+    inputs = version.signatures[function]["inputs"]
+    if not isinstance(given, dict):
+        raise InputError(f"The inputs of {function} must go by name: {_listed(inputs)}.")
+    if "epsilon" in inputs and "n" in given:
+        given = _sampled(given, inputs["epsilon"]["shape"], most_rows)
+    foreign = [name for name in given if name not in inputs]
+    missing = [name for name in inputs if name not in given and name != "label"]
+    if foreign or missing:
+        raise InputError(f"{function} must have the inputs {_listed(inputs)}. Received: {_listed(given) or 'none'}.")
+    arrays = {name: _array(given[name], name) for name in inputs if name != "label"}
+    first, array = next(iter(arrays.items()))
+    rows = array.shape[0] if array.ndim else 0
+    if not 1 <= rows <= most_rows:
+        raise InputError(f"`{first}` must have 1 to {most_rows:,} rows in one request. Received: {rows:,}.")
+    if "label" in inputs:
+        arrays["label"] = _labels(given.get("label"), rows, version.classes)
+    return Call(version, function, arrays, rows)
+
+
+def required(inputs: dict[str, Any]) -> list[str]:
+    """The inputs of a function that can't be left out."""
+    return [name for name in inputs if name != "label"]
+
+
+def _sampled(given: dict[str, Any], shape: list[int], most_rows: int) -> dict[str, Any]:
+    n, seed = given["n"], given.get("seed")
+    if type(n) is not int or not 1 <= n <= most_rows:
+        raise InputError(f"`n` must be 1 to {most_rows:,}. Received: {n!r}.")
+    if seed is not None and (type(seed) is not int or not 0 <= seed <= _MOST_SEED):
+        raise InputError(f"`seed` must be a whole number of at least 0. Received: {seed!r}.")
+    rest = {name: value for name, value in given.items() if name not in _SAMPLING}
+    if "epsilon" in rest:
+        raise InputError("`generate` takes either `epsilon` or `n`. Received both.")
+    return {"epsilon": np.random.default_rng(seed).standard_normal((n, *shape), dtype=np.float32), **rest}
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"`{name}` must be numbers, as many in each row. Received: {error}.") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"`{name}` must be numbers. Received: text, null, or lists of different length.")
+    return array
+
+
+def _labels(value: Any, rows: int, classes: tuple[str, ...]) -> np.ndarray:
+    if isinstance(value, dict):
+        raise InputError("`label` must be one class, or a list of one a row. Received: an object.")
+    try:
+        return label_index(value, rows, classes)
+    except InputError as error:
+        raise InputError(str(error).replace("`y`", "`label`")) from error
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names)
