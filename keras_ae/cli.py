@@ -352,10 +352,7 @@ def serve(
             raise
         raise MissingExtra("The server", "serve") from error
     limits = serving.Limits(body_bytes, rows, requests, seconds, threads or os.cpu_count() or 1)
-    try:
-        serving.serve(serving.Models(artifacts, keep), host, port, limits, log_requests)
-    except KeyboardInterrupt:  # uvicorn sends it on once all is finished
-        typer.echo("stopped", err=True)
+    serving.serve(serving.Models(artifacts, keep), host, port, limits, log_requests)
 
 
 @app.command()

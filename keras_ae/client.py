@@ -206,9 +206,9 @@ class _Rest:
         answer = self._request("GET", f"{self._path}/metadata", seconds)
         definitions = answer["metadata"]["signature_def"]["signature_def"]
         return {
-            name: {side: {key: _described(info) for key, info in definition[side].items()} for side in _SIDES}
-            for name, definition in definitions.items()
-            if name in _FUNCTIONS
+            name: {side: {key: _described(info) for key, info in definitions[name][side].items()} for side in _SIDES}
+            for name in _FUNCTIONS
+            if name in definitions
         }
 
     def predict(
@@ -263,9 +263,9 @@ class _Grpc:
         answer = self._request("GetModelMetadata", request, seconds)
         held = self._protos.message("SignatureDefMap").FromString(answer.metadata["signature_def"].value)
         return {
-            name: {side: self._protos.signature_dtypes(definition, side) for side in _SIDES}
-            for name, definition in held.signature_def.items()
-            if name in _FUNCTIONS
+            name: {side: self._protos.signature_dtypes(held.signature_def[name], side) for side in _SIDES}
+            for name in _FUNCTIONS
+            if name in held.signature_def
         }
 
     def predict(

@@ -25,7 +25,20 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 WITHOUT_TENSORFLOW = [
-    f"keras_ae{name}" for name in ("", ".artifact", ".bench", ".cli", ".data", ".explore", ".files", ".runtime")
+    f"keras_ae{name}"
+    for name in (
+        "",
+        ".artifact",
+        ".bench",
+        ".cli",
+        ".client",
+        ".data",
+        ".explore",
+        ".files",
+        ".protos",
+        ".runtime",
+        ".serving",
+    )
 ]
 
 

@@ -55,8 +55,9 @@ def metadata(version: Version) -> dict[str, Any]:
             "outputs": {key: _tensor(name, key, of) for key, of in sides["outputs"].items()},
             "method_name": "tensorflow/serving/predict",
         }
-        for name, sides in {**version.signatures, "serving_default": version.signatures[DEFAULT]}.items()
+        for name, sides in version.signatures.items()
     }
+    definitions["serving_default"] = definitions[DEFAULT]
     return {
         "model_spec": {"name": version.name, "signature_name": "", "version": version.number},
         "metadata": {"signature_def": {"signature_def": definitions}},

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 from datetime import UTC, datetime
@@ -81,7 +82,11 @@ def serve(
         address = f"http://{shown}:{listening.getsockname()[1]}"
         served = [f"{name}/{number}" for name, versions in models.loaded.items() for number in versions]
         _LOG.info("serving", extra={"address": address, "models": served})
-        make_server(Application(models, limits, log_requests=log_requests), host).run(sockets=[listening])
+        server = make_server(Application(models, limits, log_requests=log_requests), host)
+        # uvicorn has handlers of its own, and sends what they caught once more to these when all is finished.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        server.run(sockets=[listening])
     _LOG.info("stopped")
 
 
