@@ -1,5 +1,6 @@
 """The HTTP server: both protocols beside the runtime, what is refused and how, new versions, and a graceful end."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -137,6 +138,33 @@ def test_generate_takes_a_number_and_a_seed(http, model):
         np.testing.assert_allclose(np.asarray(rows, "float32"), model.generate(3, seed=seed), rtol=1e-6)
     fresh = [predict(http, signature_name="generate", inputs={"n": 1})["outputs"] for _ in range(2)]
     assert fresh[0] != fresh[1]
+
+
+def test_calls_that_come_together_are_computed_together_and_told_apart(address, model, monkeypatch):
+    sizes = []
+    run = calls.Call.run
+    monkeypatch.setattr(calls.Call, "run", lambda call: sizes.append(call.rows) or run(call))
+
+    async def ask_all():
+        bodies = [{"signature_name": "score", "instances": DIGITS[i : i + 1 + i % 3].tolist()} for i in range(30)]
+        bodies[7] = {"signature_name": "score", "instances": [[0] * 63]}
+        bodies[9] = {"signature_name": "score", "instances": [[1e38] * 64]}
+        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            return await asyncio.gather(*(client.post(PREDICT, json=body) for body in bodies))
+
+    for _ in range(20):  # until some do come together
+        answers = asyncio.run(ask_all())
+        for i, answer in enumerate(answers):
+            assert answer.status_code == (400 if i in (7, 9) else 200)
+            if answer.status_code == 200:
+                expected = model.score(DIGITS[i : i + 1 + i % 3])["score"]
+                got = np.float32([row["score"] for row in answer.json()["predictions"]])
+                np.testing.assert_allclose(got, expected, rtol=1e-5)
+        assert "(batch, 64)" in answers[7].json()["error"]
+        assert "finite" in answers[9].json()["error"]
+        if max(sizes) > 3:
+            return
+    raise AssertionError("no two calls were computed together")
 
 
 # --- the Open Inference Protocol
@@ -500,10 +528,11 @@ def test_slow_and_truncated_requests_end(artifact):
             response = HTTPResponse(slow)
             response.begin()
             assert response.status == 408
-        for sent in (b"", b"POST / HT", head[:-4]):  # no request, or a part of one: closed
+            assert json.loads(response.read()) == {"error": "The request must come within 0.3 s."}
+        for sent, answered in ((b"", b""), (b"POST / HT", b"HTTP/1.1 408 "), (head[:-4], b"HTTP/1.1 408 ")):
             with socket.create_connection(("127.0.0.1", port), timeout=30) as silent:
                 silent.sendall(sent)
-                assert silent.recv(1) == b""
+                assert silent.recv(13) == answered
         with socket.create_connection(("127.0.0.1", port), timeout=30) as truncated:
             truncated.sendall(head + b"{")
         assert httpx.get(address + "/v2/health/ready").status_code == 200

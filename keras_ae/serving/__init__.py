@@ -2,6 +2,7 @@
 
 versions.py   which artifacts are loaded, and their new versions
 calls.py      from what a request gives to what a function gives
+batching.py   small calls that come together
 rest.py       TF Serving's JSON
 v2.py         the Open Inference Protocol's JSON and binary tensors
 app.py        who may enter, where it is computed, what is counted and logged

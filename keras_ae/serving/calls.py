@@ -10,6 +10,8 @@ from keras_ae.errors import InputError
 from keras_ae.serving.versions import NotServed, Version, run
 from keras_ae.signatures import DEFAULT
 
+Outputs = dict[str, np.ndarray]
+
 _DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
 _SAMPLING = ("n", "seed")
 _MOST_SEED = 2**63 - 1
@@ -36,7 +38,7 @@ class Call:
         """That it may take, at most."""
         return self.rows * self.version.seconds[self.function]
 
-    def run(self) -> dict[str, np.ndarray]:
+    def run(self) -> Outputs:
         """Its outputs by name.
 
         Raises:

@@ -91,10 +91,11 @@ def serve(
 
 
 def _patient(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, but for clients that open a connection, or begin a request, and then send no more."""
+    """uvicorn's protocol, but for clients that open a connection, or begin a request, and are not done in time."""
 
     class Patient(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
+        _begun = _in_body = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -102,11 +103,17 @@ def _patient(seconds: float) -> type[asyncio.Protocol]:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self._begun, self._in_body = True, False
             self._wait()
 
         def on_headers_complete(self) -> None:
-            self._stop_waiting()
             super().on_headers_complete()
+            self._in_body = True
+
+        def on_message_complete(self) -> None:
+            self._stop_waiting()
+            self._begun = False
+            super().on_message_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_waiting()
@@ -114,10 +121,21 @@ def _patient(seconds: float) -> type[asyncio.Protocol]:
 
         def _wait(self) -> None:
             self._stop_waiting()
-            self._waiting = self.loop.call_later(seconds, self.transport.close)
+            self._waiting = self.loop.call_later(seconds, self._too_late)
 
         def _stop_waiting(self) -> None:
             if self._waiting is not None:
                 self._waiting.cancel()
 
+        def _too_late(self) -> None:
+            cycle = self.cycle
+            # An answer to this request, or to the one before it, that is being written must not be written into.
+            is_free = cycle is None or (not cycle.response_started if self._in_body else cycle.response_complete)
+            if self._begun and is_free:
+                self.transport.write(answer)
+            self.transport.close()
+
+    content = json.dumps({"error": f"The request must come within {seconds:g} s."}).encode()
+    head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: "
+    answer = f"{head}{len(content)}\r\n\r\n".encode() + content
     return Patient
