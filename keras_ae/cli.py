@@ -333,7 +333,7 @@ def serve(
     keep: Annotated[int, typer.Option(min=1, help="Newest versions of a model that stay loaded.")] = 2,
     body_bytes: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 8 << 20,
     rows: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 4096,
-    requests: Annotated[int, typer.Option(min=1, help="At once; more are told to come again.")] = 64,
+    requests: Annotated[int, typer.Option(min=1, help="At once; more are told to come again.")] = 256,
     seconds: Annotated[float, typer.Option(min=0.01, help="To receive a request, and to compute it.")] = 30.0,
     threads: Annotated[int | None, typer.Option(min=1, help="That compute. [default: one a processor]")] = None,
     log_requests: Annotated[

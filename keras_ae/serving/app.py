@@ -57,7 +57,7 @@ class Limits:
 
     body_bytes: int = 8 << 20
     rows: int = 4096
-    requests: int = 64
+    requests: int = 256
     seconds: float = 30.0
     threads: int = 2
 
@@ -96,6 +96,7 @@ class Application:
         self._pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="compute")
         self._batches = Batches()
         self._entered = 0
+        self._refusals, self._next_refusal = 0, 0.0
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         labels = ("model", "function", "protocol")
@@ -230,10 +231,19 @@ class Application:
             series[2].observe(seconds)
         else:
             self._requests.labels(*where, str(status)).inc()
-        if error or self._log_requests:
+        if status == 429 and not self._log_requests:
+            self._log_refusal()
+        elif error or self._log_requests:
             details = {"status": status, "path": path[:200], "rows": rows, "milliseconds": round(1e3 * seconds, 3)}
             level = logging.ERROR if status == 500 else logging.WARNING if error else logging.INFO
             _LOG.log(level, "request", extra={**details, **({"error": error[:500]} if error else {})})
+
+    def _log_refusal(self) -> None:
+        """Once a second, how many: a line each would take longer than the refusals."""
+        self._refusals += 1
+        if time.monotonic() >= self._next_refusal:
+            _LOG.warning("too many requests", extra={"status": 429, "refused": self._refusals})
+            self._refusals, self._next_refusal = 0, time.monotonic() + 1.0
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

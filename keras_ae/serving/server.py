@@ -1,6 +1,7 @@
 """uvicorn around the application: sockets, patience, logs in JSON, and a graceful end."""
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -86,6 +87,7 @@ def serve(
         # uvicorn has handlers of its own, and sends what they caught once more to these when all is finished.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        gc.freeze()  # what is loaded by now stays: a collection need not look at it while requests wait
         server.run(sockets=[listening])
     _LOG.info("stopped")
 

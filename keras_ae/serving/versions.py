@@ -119,7 +119,11 @@ class Models:
         events = []
         for name, path in self._folders.items():
             before, after = self.loaded[name], {}
-            for number, (folder, mark) in self._on_disk(path).items():
+            found = self._on_disk(path)
+            if not found:
+                reason = f"{path} holds no artifact now; what is loaded stays."
+                events.append(("missing", {"model": name, "error": reason}))
+            for number, (folder, mark) in found.items():
                 known = before.get(number)
                 if known is not None and known.mark == mark:
                     after[number] = known
@@ -132,9 +136,6 @@ class Models:
                         after[number] = known
                     events.append(("not loaded", {"model": name, "version": number, "error": str(error)}))
             if not after:
-                events.append(
-                    ("missing", {"model": name, "error": f"{path} holds no artifact now; the last one stays."})
-                )
                 continue
             events += [("dropped", {"model": name, "version": number}) for number in before if number not in after]
             self.loaded[name] = after
