@@ -49,6 +49,7 @@ def make_server(application: Application, host: str = "127.0.0.1") -> uvicorn.Se
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=int(seconds) + 1,
     )
