@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_ae.serving.calls import Call, Outputs
 
-_MOST_ROWS = 64
+_MOST_SECONDS = 5e-3  # that the event loop is held, by what each call would take alone
 
 
 class Batches:
@@ -33,19 +33,20 @@ class Batches:
 
     def _compute(self, key: tuple[int, str]) -> None:
         waiting = self._waiting.pop(key)
-        while waiting:
-            size, rows = 0, 0
-            while size < len(waiting) and (not size or rows + waiting[size][0].rows <= _MOST_ROWS):
-                rows += waiting[size][0].rows
-                size += 1
-            batch, waiting = waiting[:size], waiting[size:]
-            for (_, future), outputs in zip(batch, _together([call for call, _ in batch]), strict=True):
-                if future.done():
-                    continue  # its client is gone
-                if isinstance(outputs, BaseException):
-                    future.set_exception(outputs)
-                else:
-                    future.set_result(outputs)
+        size, seconds = 1, waiting[0][0].seconds
+        while size < len(waiting) and (seconds := seconds + waiting[size][0].seconds) <= _MOST_SECONDS:
+            size += 1
+        if waiting[size:]:
+            self._waiting[key] = waiting[size:]
+            asyncio.get_running_loop().call_soon(self._compute, key)
+        batch = waiting[:size]
+        for (_, future), outputs in zip(batch, _together([call for call, _ in batch]), strict=True):
+            if future.done():
+                continue  # its client is gone
+            if isinstance(outputs, BaseException):
+                future.set_exception(outputs)
+            else:
+                future.set_result(outputs)
 
 
 def _together(calls: Sequence[Call]) -> list[Outputs | BaseException]:

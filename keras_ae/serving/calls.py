@@ -13,6 +13,8 @@ from keras_ae.signatures import DEFAULT
 Outputs = dict[str, np.ndarray]
 
 _DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
+MOST_VALUES = 1 << 24
+"""In one answer: a request of a few bytes may ask for many large images."""
 _SAMPLING = ("n", "seed")
 _MOST_SEED = 2**63 - 1
 
@@ -78,12 +80,13 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         function: by name.
         given: arrays or lists by name. A label may be left out, or be names of classes; `generate` takes `n`, and
             perhaps a `seed` and one label for all rows, instead of `epsilon`.
-        most_rows: that are taken.
+        most_rows: that are taken, or fewer where an answer would have more than 2^24 values.
 
     Raises:
         InputError: for inputs that it does not take, or too many rows.
     """
     inputs = version.signatures[function]["inputs"]
+    most_rows = min(most_rows, max(1, MOST_VALUES // version.values[function]))
     if not isinstance(given, dict):
         raise InputError(f"The inputs of {function} must go by name: {_listed(inputs)}.")
     if "epsilon" in inputs and "n" in given:

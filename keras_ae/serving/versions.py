@@ -1,5 +1,6 @@
 """Which artifacts are served: loaded, found by name and version, and loaded anew when they change on disk."""
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ class Version:
         model: its functions.
         signatures: their inputs and outputs.
         seconds: that one row takes, by function.
+        values: in the answer to one row, by function.
         mark: of its manifest on disk.
     """
 
@@ -42,6 +44,7 @@ class Version:
     model: runtime.Model
     signatures: Signatures
     seconds: dict[str, float]
+    values: dict[str, int]
     mark: Mark
 
     @property
@@ -165,7 +168,8 @@ class Models:
         model = runtime.load(folder, threads=self._threads)
         known = signatures(model.manifest)
         seconds = {function: _seconds(model, function, known[function]["inputs"]) for function in known}
-        return Version(name, number, model, known, seconds, mark)
+        values = {f: sum(math.prod(of["shape"]) for of in known[f]["outputs"].values()) for f in known}
+        return Version(name, number, model, known, seconds, values, mark)
 
 
 def examples(inputs: dict[str, dict[str, Any]], rows: int) -> dict[str, np.ndarray]:
