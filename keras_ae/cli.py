@@ -331,6 +331,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for one that is free.")] = 8501,
     keep: Annotated[int, typer.Option(min=1, help="Newest versions of a model that stay loaded.")] = 2,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the ONNX graphs, where the artifacts hold it. [default: float32]")
+    ] = None,
     body_bytes: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 8 << 20,
     rows: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 4096,
     requests: Annotated[int, typer.Option(min=1, help="At once; more are told to come again.")] = 256,
@@ -352,7 +355,7 @@ def serve(
             raise
         raise MissingExtra("The server", "serve") from error
     limits = serving.Limits(body_bytes, rows, requests, seconds, threads or os.cpu_count() or 1)
-    serving.serve(serving.Models(artifacts, keep), host, port, limits, log_requests)
+    serving.serve(serving.Models(artifacts, keep, precision or "float32"), host, port, limits, log_requests)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The client: REST against this package's server, gRPC against TF Serving's own messages; retries and deadlines."""
 
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from sklearn.datasets import load_digits
 from keras_ae import client as client_module
 from keras_ae import protos, runtime
 from keras_ae.client import Client
-from keras_ae.errors import InputError, ServiceError
+from keras_ae.errors import InputError, MissingExtra, ServiceError
 from keras_ae.serving import Models, make_server
 from keras_ae.serving.app import Application
 from keras_ae.signatures import signatures
@@ -148,6 +149,13 @@ def test_arguments_out_of_range_are_refused():
             Client("http://127.0.0.1:1", "digits", **options)
     with pytest.raises(InputError, match="http://"):
         Client("127.0.0.1:1", "digits")
+
+
+@pytest.mark.parametrize(("protocol", "package"), [("rest", "httpx"), ("grpc", "grpc")])
+def test_a_missing_package_is_told(monkeypatch, protocol, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=r"keras-ae\[client\]"):
+        Client("http://127.0.0.1:1", "digits", protocol=protocol)
 
 
 # --- retries: a server that answers by a list, and a clock that stands still but for what is waited

@@ -660,6 +660,8 @@ def test_names_of_models(digits_artifact, tmp_path):
         Models([f"a/b={digits_artifact}"])
     with pytest.raises(ArtifactError, match="neither an artifact"):
         Models([tmp_path])
+    with pytest.raises(InputError, match=r"`precision` must be one that .* holds: float32"):
+        Models([digits_artifact], precision="int8")
 
 
 # --- the rest of the house
@@ -750,6 +752,13 @@ main()
     assert [line["event"] for line in lines] == ["request", "stopped"]
     assert (lines[0]["status"], lines[0]["rows"]) == (200, 1)
     assert process.returncode == 0
+
+
+def test_the_command_says_which_extra_it_misses(artifact):
+    script = f"import sys; sys.modules['starlette'] = None; sys.argv = ['keras-ae', 'serve', {str(artifact)!r}]\n"
+    command = [sys.executable, "-c", f"{script}from keras_ae.cli import main\nmain()"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "pip install 'keras-ae[serve]'" in done.stderr) == (2, True), done.stderr
 
 
 # --- its own description

@@ -60,15 +60,19 @@ class Models:
         sources: each DIR or NAME=DIR; DIR an artifact, whose version is 1, or a folder of numbered ones. The name is
             the folder's by default.
         keep: newest versions of a model that stay loaded.
+        precision: of the ONNX graphs, one that every artifact holds.
         threads: of ONNX Runtime within one call.
 
     Raises:
-        InputError: for a folder without artifacts, or a name twice.
-        ArtifactError: for a damaged artifact.
+        InputError: for a name twice, or a precision that is not there.
+        ArtifactError: for a folder without artifacts, or a damaged one.
     """
 
-    def __init__(self, sources: Sequence[str | Path], keep: int = 2, threads: int = 1) -> None:
+    def __init__(
+        self, sources: Sequence[str | Path], keep: int = 2, precision: str = "float32", threads: int = 1
+    ) -> None:
         self._keep = keep
+        self._precision = precision
         self._threads = threads
         self._folders: dict[str, Path] = {}
         for source in sources:
@@ -165,7 +169,7 @@ class Models:
         return found
 
     def _load(self, name: str, number: str, folder: Path, mark: Mark) -> Version:
-        model = runtime.load(folder, threads=self._threads)
+        model = runtime.load(folder, self._precision, threads=self._threads)
         known = signatures(model.manifest)
         seconds = {function: _seconds(model, function, known[function]["inputs"]) for function in known}
         values = {f: sum(math.prod(of["shape"]) for of in known[f]["outputs"].values()) for f in known}
