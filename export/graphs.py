@@ -1,4 +1,4 @@
-"""Which functions leave, as TensorFlow functions of one named input with a dynamic batch and named outputs."""
+"""Which functions leave, as TensorFlow functions of named inputs with a dynamic batch and named outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class Graph:
 
     Attributes:
         name: `encode`, `decode`, ...
-        call: TensorFlow function from the input to a dict of outputs.
-        spec: of the input, (None, ...), named.
+        call: TensorFlow function from the inputs, by keyword, to a dict of outputs.
+        specs: of the inputs, (None, ...), named.
         variables: that it reads.
     """
 
     name: str
     call: Callable[..., dict[str, Any]]
-    spec: tf.TensorSpec
+    specs: tuple[tf.TensorSpec, ...]
     variables: tuple[tf.Variable, ...]
 
 
@@ -46,11 +46,11 @@ def graphs_of(model: Autoencoder) -> dict[str, Graph]:
 
 
 def _graph(name: str, function: keras.Model) -> Graph:
-    source = function.inputs[0]
-    spec = tf.TensorSpec((None, *source.shape[1:]), source.dtype, name=source.name)
+    specs = tuple(tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=t.name) for t in function.inputs)
 
-    def call(array: Any) -> dict[str, Any]:
+    def call(*arrays: Any) -> dict[str, Any]:
+        inputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
         # The identity gives each output a node of its own, where two outputs would be one tensor.
-        return {key: tf.identity(value, name=key) for key, value in function(array, training=False).items()}
+        return {key: tf.identity(value, name=key) for key, value in function(inputs, training=False).items()}
 
-    return Graph(name, tf.function(call, input_signature=[spec]), spec, tuple(v.value for v in function.variables))
+    return Graph(name, tf.function(call, input_signature=specs), specs, tuple(v.value for v in function.variables))

@@ -11,8 +11,9 @@ from keras_ae.models import Autoencoder, standard_normal
 BATCHES = (1, 7)
 TOLERANCE = 1e-5
 
-Runner = Callable[[str, np.ndarray], dict[str, np.ndarray]]
-"""Runs a function, by name, on an array in some runtime."""
+Arrays = dict[str, np.ndarray]
+Runner = Callable[[str, Arrays], Arrays]
+"""Runs a function, by name, on its inputs in some runtime."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Reference:
     """What Keras gives, per function and batch.
 
     Attributes:
-        cases: (function, input, outputs by name).
+        cases: (function, inputs by name, outputs by name).
         floors: per output, the size below which a difference does not count as relative to the value: for `x` and
             `x_hat` each feature's scale, for `score` that of the scaled rows, whose float32 rounding is all that is
             left of it where the reconstruction is exact.
         calibration_scores: sorted, behind the p-values.
     """
 
-    cases: list[tuple[str, np.ndarray, dict[str, np.ndarray]]]
+    cases: list[tuple[str, Arrays, Arrays]]
     floors: dict[str, np.ndarray]
     calibration_scores: np.ndarray
 
@@ -35,13 +36,14 @@ class Reference:
     def of(cls, model: Autoencoder, rows: np.ndarray) -> "Reference":
         """Runs every function in Keras on raw rows, at least 7 of them."""
         z = model.encode(rows[: max(BATCHES)])
-        epsilon = standard_normal(max(BATCHES), model.latent_dim, seed=0)
+        epsilon = standard_normal(max(BATCHES), model.prior.epsilon_dim, seed=0)
+        label = np.arange(max(BATCHES)) % (len(model.classes) + 1) - 1  # the first is one that is not given
+        sources = {"x": rows, "z": z, "epsilon": epsilon, "label": label}
         cases = []
         for name, function in model.functions().items():
-            source = {"x": rows, "z": z, "epsilon": epsilon}[function.inputs[0].name]
             for batch in BATCHES:
-                array = source[:batch].astype(function.inputs[0].dtype)
-                cases.append((name, array, model.run(name, array)))
+                inputs = {tensor.name: sources[tensor.name][:batch].astype(tensor.dtype) for tensor in function.inputs}
+                cases.append((name, inputs, model.run(name, inputs)))
         units = np.asarray(getattr(model.scaling, "scale", np.zeros(rows.shape[1:])))
         scaled = np.asarray(model.scaling(rows) if model.scaling is not None else rows, "float64")
         floors = {"x": units, "x_hat": units, "score": np.sqrt(np.mean(np.square(scaled)))}
@@ -55,8 +57,8 @@ class Reference:
             ExportError: past 1e-5 relative, for missing outputs, or where `generate` ignores its noise.
         """
         figures: dict[str, dict[str, float]] = {}
-        for name, array, expected in self.cases:
-            got = run(name, array)
+        for name, inputs, expected in self.cases:
+            got = run(name, inputs)
             if set(got) != set(expected):
                 raise ExportError(f"{runtime} {name} must give {sorted(expected)}. Received: {sorted(got)}.")
             for key in expected:
@@ -66,8 +68,8 @@ class Reference:
                 entry["max_rel_diff"] = max(entry["max_rel_diff"], relative)
                 if not relative <= TOLERANCE:
                     raise ExportError(
-                        f"{runtime} {name}, output {key}, batch {len(array)}: must agree with Keras to {TOLERANCE} "
-                        f"relative. Received: a difference of {relative:.3g}."
+                        f"{runtime} {name}, output {key}, batch {len(expected[key])}: must agree with Keras to "
+                        f"{TOLERANCE} relative. Received: a difference of {relative:.3g}."
                     )
         self._check_noise(runtime, run)
         return figures
@@ -96,8 +98,9 @@ class Reference:
 
     def _check_noise(self, runtime: str, run: Runner) -> None:
         """Two different epsilons must give two different samples: noise that was folded to a constant would not."""
-        epsilon = next(array for name, array, _ in self.cases if name == "generate" and len(array) == max(BATCHES))
-        (sample,), (other,) = run("generate", epsilon).values(), run("generate", -epsilon).values()
+        (inputs,) = (i for name, i, _ in self.cases if name == "generate" and len(i["epsilon"]) == max(BATCHES))
+        opposite = {**inputs, "epsilon": -inputs["epsilon"]}
+        (sample,), (other,) = run("generate", inputs).values(), run("generate", opposite).values()
         if np.array_equal(sample, other):
             raise ExportError(f"{runtime} generate gives the same sample for different noise.")
 

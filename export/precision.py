@@ -39,10 +39,11 @@ _WORTH_TERMS = 64
 _WITH_WEIGHTS = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 _BETWEEN = ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Reshape", "Transpose", "Flatten")
 
-Convert = Callable[[Any, np.ndarray], Any]
+Convert = Callable[[Any, dict[str, np.ndarray]], Any]
 """From a float32 graph and inputs of its function to the graph in another precision."""
 
-Run = Callable[[str, np.ndarray], dict[str, np.ndarray]]
+Arrays = dict[str, np.ndarray]
+Run = Callable[[str, Arrays], Arrays]
 
 
 def export_precision(
@@ -141,8 +142,8 @@ def verify_precision(folder: Path, precision: str, model: Autoencoder, figures: 
 
 
 def _check_rows(model: Autoencoder, rows: np.ndarray) -> None:
-    if rows.shape[1:] != tuple(model.input_shape[1:]):
-        raise InputError(f"Rows must have shape {tuple(model.input_shape)}. Received: {rows.shape}.")
+    if rows.shape[1:] != model.raw_shape:
+        raise InputError(f"Rows must have shape {(None, *model.raw_shape)}. Received: {rows.shape}.")
     known = model.p_value.calibration_scores
     scores = np.sort(model.score(rows)["score"][: len(known)]) if len(known) else known
     if len(scores) != len(known) or not np.allclose(scores, known, rtol=_SAME_SCORE, atol=1e-6):
@@ -152,19 +153,21 @@ def _check_rows(model: Autoencoder, rows: np.ndarray) -> None:
         )
 
 
-def _inputs(model: Autoencoder, rows: np.ndarray) -> dict[str, np.ndarray]:
-    sources = {"x": rows, "z": model.encode(rows), "epsilon": standard_normal(len(rows), model.latent_dim, seed=0)}
+def _inputs(model: Autoencoder, rows: np.ndarray) -> dict[str, Arrays]:
+    noise = standard_normal(len(rows), model.prior.epsilon_dim, seed=0)
+    label = np.arange(len(rows)) % (len(model.classes) + 1) - 1
+    sources = {"x": rows, "z": model.encode(rows), "epsilon": noise, "label": label}
     return {
-        name: sources[function.inputs[0].name].astype(function.inputs[0].dtype)
+        name: {tensor.name: sources[tensor.name].astype(tensor.dtype) for tensor in function.inputs}
         for name, function in model.functions().items()
     }
 
 
-def _converted(convert: Convert, original: Any, array: np.ndarray) -> Any:
+def _converted(convert: Convert, original: Any, inputs: Arrays) -> Any:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the quantizers advise what is done here in another way
     try:
-        model = convert(_folded(original), array)
+        model = convert(_folded(original), inputs)
     finally:
         logging.disable(disabled)
     model.ir_version = IR_VERSION
@@ -189,17 +192,18 @@ def _folded(original: Any) -> Any:
         return onnx.shape_inference.infer_shapes(onnx.load(path))
 
 
-def _static(model: Any, array: np.ndarray) -> Any:
+def _static(model: Any, inputs: Arrays) -> Any:
     """Ranges of activations from rows: what a row gives does not depend on the rows beside it."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.batches = iter(np.array_split(array[:_CALIBRATION_ROWS], max(1, min(len(array), 1000) // 100)))
+            rows = min(len(next(iter(inputs.values()))), _CALIBRATION_ROWS)
+            self.batches = iter(np.array_split(np.arange(rows), max(1, rows // 100)))
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
+        def get_next(self) -> Arrays | None:
             batch = next(self.batches, None)
-            return None if batch is None else {model.graph.input[0].name: batch}
+            return None if batch is None else {name: array[batch] for name, array in inputs.items()}
 
     return _through_file(
         model,
@@ -216,7 +220,7 @@ def _static(model: Any, array: np.ndarray) -> Any:
     )
 
 
-def _dynamic(model: Any, array: np.ndarray) -> Any:
+def _dynamic(model: Any, inputs: Arrays) -> Any:
     """Ranges of activations from each batch as it comes: nothing to calibrate, and one odd row coarsens the others."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -253,7 +257,7 @@ def _left_alone(model: Any) -> list[str]:
     return names
 
 
-def _half(model: Any, array: np.ndarray) -> Any:
+def _half(model: Any, inputs: Arrays) -> Any:
     """Weights and products in float16. All else stays in float32: raw units may pass 65,504, where half precision ends,
     and a p-value needs all digits of its score.
     """
@@ -347,17 +351,17 @@ def _runner(folder: Path) -> Run:
     # One thread: what several give depends on what else the machine does.
     sessions = {path.stem: runtime.open_session(path, threads=1) for path in folder.glob("*.onnx")}
 
-    def run(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    def run(name: str, inputs: Arrays) -> Arrays:
         session = sessions[name]
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: array}), strict=True))
+        return dict(zip(names, session.run(names, inputs), strict=True))
 
     return run
 
 
 def _errors(folder: Path, model: Autoencoder, rows: np.ndarray) -> dict[str, Any]:
     run = _runner(folder)
-    x_hat = np.concatenate([run("reconstruct", batch)["x_hat"][:-1] for batch in _beside_an_odd_row(rows)])
+    x_hat = np.concatenate([run("reconstruct", {"x": batch})["x_hat"][:-1] for batch in _beside_an_odd_row(rows)])
     differences = _differences(run, model)
     if not np.isfinite([x_hat.sum(), *differences.values()]).all():
         raise ExportError("Outputs must be finite")
@@ -380,10 +384,10 @@ def _beside_an_odd_row(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _differences(run: Run, model: Autoencoder) -> dict[str, float]:
-    samples = _inputs(model, np.resize(reference_rows(model, _SAMPLES), (_SAMPLES, *model.input_shape[1:])))
+    samples = _inputs(model, np.resize(reference_rows(model, _SAMPLES), (_SAMPLES, *model.raw_shape)))
     found = {}
-    for name, array in samples.items():
-        expected, got = model.run(name, array), run(name, array)
+    for name, inputs in samples.items():
+        expected, got = model.run(name, inputs), run(name, inputs)
         if set(got) != set(expected):
             raise ExportError(f"ONNX {name} must give {sorted(expected)}. Received: {sorted(got)}.")
         key = next(key for key in expected if key != "p_value")
@@ -395,13 +399,13 @@ def _rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype="float64"))))
 
 
-def _seconds(folders: dict[str, Path], inputs: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+def _seconds(folders: dict[str, Path], inputs: dict[str, Arrays]) -> dict[str, dict[str, Any]]:
     runs = {method: _runner(folder) for method, folder in folders.items()}
     found: dict[str, dict[str, Any]] = {method: {"seconds": {}, "time_ratio": {}} for method in folders}
     for function, source in inputs.items():
         for batch in BATCHES:
-            array = np.resize(source, (batch, *source.shape[1:]))
-            times = bench.alternate({method: _call(run, function, array) for method, run in runs.items()}, _SECONDS)
+            some = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in source.items()}
+            times = bench.alternate({method: _call(run, function, some) for method, run in runs.items()}, _SECONDS)
             for method in folders:
                 entry = found[method]
                 entry["seconds"].setdefault(function, {})[str(batch)] = float(np.median(times[method]))
@@ -410,8 +414,8 @@ def _seconds(folders: dict[str, Path], inputs: dict[str, np.ndarray]) -> dict[st
     return found
 
 
-def _call(run: Run, function: str, array: np.ndarray) -> Callable[[], object]:
-    return lambda: run(function, array)
+def _call(run: Run, function: str, inputs: Arrays) -> Callable[[], object]:
+    return lambda: run(function, inputs)
 
 
 def _fastest(figures: dict[str, dict[str, Any]]) -> str | None:

@@ -58,7 +58,7 @@ def convert(graph: Graph) -> Any:
     logger.setLevel(logging.CRITICAL)  # what it logs as an error and goes on with is found below, by op and layer
     try:
         model, _ = tf2onnx.convert.from_function(
-            graph.call, [graph.spec], opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+            graph.call, graph.specs, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
         )
     except Exception as error:  # tf2onnx raises what its handlers happen to raise
         raise ExportError(f"{graph.name} could not be converted to ONNX: {type(error).__name__}: {error}") from error
@@ -141,9 +141,9 @@ def verify_onnx(folder: Path, reference: Reference) -> dict[str, dict[str, float
         except Exception as error:  # neither library has a base class for what it refuses
             raise ExportError(f"ONNX {name} does not load: {type(error).__name__}: {error}") from error
 
-    def run(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         session = sessions[name]
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: array}), strict=True))
+        return dict(zip(names, session.run(names, inputs), strict=True))
 
     return reference.compare("ONNX", run)

@@ -30,9 +30,8 @@ def verify_saved_model(folder: Path, reference: Reference) -> dict[str, dict[str
     """Loads `saved_model/1` below the folder and compares every signature with Keras."""
     loaded = tf.saved_model.load(str(folder / VERSION))
 
-    def run(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
-        signature = loaded.signatures[name]
-        (key,) = signature.structured_input_signature[1]
-        return {key: value.numpy() for key, value in signature(**{key: tf.constant(array)}).items()}
+    def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures[name](**{key: tf.constant(array) for key, array in inputs.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
 
     return reference.compare("SavedModel", run)

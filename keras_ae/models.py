@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.layers import ConformalPValue, RMSELoss
-from keras_ae.priors import GaussianPrior
+from keras_ae.data.labels import UNKNOWN, label_index
+from keras_ae.layers import ConformalPValue, RMSELoss, Sampling, Temperature
+from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
 from keras_ae.resident import ResidentModel
 
-FUNCTIONS = ("encode", "decode", "reconstruct", "score", "generate")
+FUNCTIONS = ("encode", "decode", "reconstruct", "score", "classify", "generate")
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -22,18 +23,28 @@ class Autoencoder(ResidentModel):
 
     The training graph is `x -> scaling -> encoder -> latent -> decoder -> inverse scaling`, with loss layers on the
     tensors that they read; `compile("adam")` and `fit(x)` need no loss and no target. The submodels stay available as
-    `encoder` and `decoder`, in scaled units; `encode`, `decode`, `reconstruct`, `score` and `generate` work on raw
-    arrays.
+    `encoder` and `decoder`, in scaled units; `encode`, `decode`, `reconstruct`, `score`, `classify` and `generate` work
+    on raw arrays.
+
+    With `classes` it takes labels too, `fit(x, y)`: indices of the classes (rows,), -1 where one is not known. It is a
+    discriminator p(y | x) then, by a head on z or by Bayes' rule, and a generator p(x | y).
 
     Args:
         encoder: Keras model from one observation (batch, ...) to z, or to what `latent` takes, such as (mean, log_var).
-        decoder: Keras model from z to one observation, of the encoder's input shape.
+        decoder: Keras model from z to what `reconstruction` takes, as a rule one observation; or, where it is
+            conditional, from z and the label in one-hot coding (batch, classes), zeros where it is not known.
         latent: layer from the encoder's output to z; None where the encoder's output is z.
         reconstruction: loss layer called on (x, x_hat), in scaled units; RMSELoss() by default.
-        regularizers: loss layers called on the tensors that their `reads` names (`x`, `posterior`, `z`, `x_hat`);
-            a layer without `reads` is called on z.
+        regularizers: loss layers called on the tensors that their `reads` names (`x`, `posterior`, `z`, `x_hat`,
+            `label`, `logits`); a layer without `reads` is called on z.
         scaling: layer between raw and scaled units, with an `inverse` argument (Scaling, Proportions); None for x as
-        it is. input_dtype: of raw x, for instance "uint8" for pixels.
+            it is.
+        input_dtype: of raw x, for instance "uint8" for pixels.
+        classes: names of the classes, where observations have labels.
+        classifier: Keras model from z (batch, ...) to logits (batch, classes), trained by a loss layer among the
+            regularizers that reads them (CrossEntropyLoss). Without it `classify` goes by Bayes' rule.
+        prior: layer from standard normal noise, and a label where there are classes, to z (`keras_ae.priors`); N(0, I)
+            by default.
 
     Raises:
         ValueError: where shapes don't fit; the message names both.
@@ -48,31 +59,38 @@ class Autoencoder(ResidentModel):
         regularizers: Sequence[keras.layers.Layer] = (),
         scaling: keras.layers.Layer | None = None,
         input_dtype: str = "float32",
+        classes: Sequence[str] = (),
+        classifier: keras.Model | None = None,
+        prior: keras.layers.Layer | None = None,
         name: str = "autoencoder",
     ) -> None:
         _check_one_input("encoder", encoder)
-        _check_one_input("decoder", decoder)
         reconstruction = reconstruction if reconstruction is not None else RMSELoss()
         shape = tuple(encoder.input_shape[1:])
-        if shape != tuple(decoder.output_shape[1:]):
-            raise ValueError(
-                f"The decoder must give back what the encoder takes. Received: an encoder of inputs "
-                f"{_batch(shape)} and a decoder of outputs {_batch(decoder.output_shape[1:])}."
-            )
+        classes = tuple(str(name) for name in classes)
+        conditional = _check_decoder(decoder, classes)
+        _check_classifier(classifier, classes)
 
         x = keras.Input(shape, dtype=input_dtype, name="x")
+        label = keras.Input((), dtype="int32", name="label") if classes else None
         terms = _Terms([reconstruction, *regularizers])
         tensors = {"x": scaling(x) if scaling is not None else x}
+        if label is not None:
+            tensors["label"] = label
         tensors["posterior"] = encoder(tensors["x"])
         terms.apply(tensors)
         tensors["z"] = latent(tensors["posterior"]) if latent is not None else tensors["posterior"]
-        _check_latent(tensors["z"], decoder)
+        _check_latent(tensors["z"], decoder, conditional)
+        if classifier is not None:
+            tensors["logits"] = classifier(tensors["z"])
         terms.apply(tensors)
-        tensors["x_hat"] = decoder(tensors["z"])
+        given = [tensors["z"], _one_hot(label, len(classes))] if conditional else tensors["z"]
+        tensors["x_hat"] = decoder(given)
+        _check_observation(_mean(reconstruction, tensors["x_hat"]), shape)
         terms.apply(tensors)
-        x_hat = tensors["x_hat"]
+        x_hat = _mean(reconstruction, tensors["x_hat"])
         outputs = scaling(x_hat, inverse=True, like=x) if scaling is not None else x_hat
-        super().__init__(inputs=x, outputs=outputs, name=name)
+        super().__init__(inputs=x if label is None else {"x": x, "label": label}, outputs=outputs, name=name)
 
         self.encoder = encoder
         self.decoder = decoder
@@ -81,11 +99,18 @@ class Autoencoder(ResidentModel):
         self.regularizers = list(regularizers)
         self.scaling = scaling
         self.raw_dtype = str(input_dtype)
+        self.raw_shape = shape
+        self.classes = classes
+        self.classifier = classifier
+        self.conditional = conditional
         self.latent_shape = tuple(tensors["z"].shape[1:])
-        self.prior = GaussianPrior(name="prior")
-        self.prior.build((None, self.latent_dim))
+        self.prior = prior if prior is not None else MixturePrior(self.latent_dim, classes=len(classes), name="prior")
+        if not self.prior.built:
+            self.prior.build((None, self.prior.epsilon_dim))
         self.p_value = ConformalPValue(name="p_value")
         self.p_value.build((None,))
+        self.temperature = Temperature(name="temperature")
+        self.temperature.build((None, len(classes)))
         self._compiled_functions: dict[str, Any] = {}
 
     @property
@@ -103,72 +128,178 @@ class Autoencoder(ResidentModel):
             "regularizers": [serialize(layer) for layer in self.regularizers],
             "scaling": serialize(self.scaling),
             "input_dtype": self.raw_dtype,
+            "classes": list(self.classes),
+            "classifier": serialize(self.classifier),
+            "prior": serialize(self.prior),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Autoencoder":
         config = dict(config)
-        for key in ("encoder", "decoder", "latent", "reconstruction", "scaling"):
+        for key in ("encoder", "decoder", "latent", "reconstruction", "scaling", "classifier", "prior"):
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
         config["regularizers"] = [
             keras.saving.deserialize_keras_object(layer, custom_objects) for layer in config["regularizers"]
         ]
         return cls(**config)
 
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Keras's `fit`; y (rows,) are labels, and `validation_data` is x or (x, y)."""
+        if self.classes:
+            x, y = self._labelled(x, y), None
+            if kwargs.get("validation_data") is not None:
+                data = kwargs["validation_data"]
+                kwargs["validation_data"] = self._labelled(*data) if isinstance(data, tuple) else self._labelled(data)
+        return super().fit(x, y, batch_size, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Keras's `evaluate`; y (rows,) are labels."""
+        if self.classes:
+            x, y = self._labelled(x, y), None
+        return super().evaluate(x, y, batch_size, **kwargs)
+
+    def _labelled(self, x: Any, y: Any = None) -> Any:
+        """Rows for both inputs; of rows without labels none is known. What is rows for both already stays."""
+        if isinstance(x, np.ndarray):
+            return {"x": x, "label": np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")}
+        if hasattr(x, "element_spec") and isinstance(x.element_spec, tuple):
+            return x.map(lambda rows, label: {"x": rows, "label": label})
+        return x
+
     def functions(self) -> dict[str, keras.Model]:
         """The deployable graphs by name, built anew from the submodels: no loss layer, no noise, dict in and out.
 
-        encode x -> z; decode z -> x; reconstruct x -> x_hat; score x -> score, p_value; generate epsilon -> x. `x`
-        and `x_hat` are raw, (batch, ...), of two names since an ONNX graph can't have an input and an output of one
-        name; `z` (batch, ...) the posterior mean; `score` (batch,) the RMSE of one row in scaled units, higher is
-        more anomalous; `p_value` (batch,) is there after `calibrate`; `epsilon` (batch, latent_dim) is standard
-        normal noise. The graphs share the model's weights, so they follow further training."""
-        x = keras.Input(self.input_shape[1:], dtype=self.raw_dtype, name="x")
+        encode x -> z; decode z -> x; reconstruct x -> x_hat; score x -> score, p_value; classify x -> probability;
+        generate epsilon -> x. `x` and `x_hat` are raw, (batch, ...), of two names since an ONNX graph can't have an
+        input and an output of one name; `z` (batch, ...) the posterior mean; `score` (batch,) the RMSE of one row in
+        scaled units, higher is more anomalous; `p_value` (batch,) is there after `calibrate`; `probability`
+        (batch, classes) and `classify` are there where there are classes; `epsilon` (batch, prior.epsilon_dim) is
+        standard normal noise. With classes `generate` takes a `label` (batch,) besides, -1 for one drawn by the
+        frequency of its class, and so does `decode` where the decoder is conditional, -1 for none. The graphs share the
+        model's weights, so they follow further training."""
+        x = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         z = keras.Input(self.latent_shape, name="z")
-        epsilon = keras.Input((self.latent_dim,), name="epsilon")
+        epsilon = keras.Input((self.prior.epsilon_dim,), name="epsilon")
+        label = keras.Input((), dtype="int32", name="label") if self.classes else None
 
         scaled = self.scaling(x) if self.scaling is not None else x
         posterior = self.encoder(scaled, training=False)
         mean = _at_inference(self.latent, posterior)
-        x_hat = self.decoder(mean, training=False)
+        graphs: dict[str, tuple[Any, dict[str, Any]]] = {"encode": (x, {"z": ops.cast(mean, "float32")})}
+        with_label = [] if label is None else [label]
+        graphs["decode"] = ([z, *(with_label if self.conditional else [])], {"x": self._raw(self._decoded(z, label))})
+        likeliest = None
+        if self.classes:
+            if self.classifier is not None:
+                logits = ops.cast(self.classifier(mean, training=False), "float32")
+            else:
+                logits = _BayesRule(self.prior, self.decoder if self.conditional else None, self.reconstruction)(
+                    [scaled, mean]
+                )
+            graphs["classify"] = (x, {"probability": ops.softmax(self.temperature(logits), axis=-1)})
+            likeliest = ops.cast(ops.equal(logits, ops.max(logits, axis=-1, keepdims=True)), "float32")
+        x_hat = self._decoded(mean, likeliest)
+        graphs["reconstruct"] = (x, {"x_hat": self._raw(x_hat, like=x)})
         axes = tuple(range(1, len(x.shape)))
         error = ops.square(ops.cast(scaled, "float32") - ops.cast(x_hat, "float32"))
         score = ops.sqrt(ops.mean(error, axis=axes))
         scores = {"score": score}
         if len(self.p_value.calibration_scores):
             scores["p_value"] = self.p_value(score)
-        drawn = self.prior(epsilon)
+        graphs["score"] = (x, scores)
+        drawn, which = self.prior(epsilon, label) if self.classes else (self.prior(epsilon), None)
         if len(self.latent_shape) > 1:
             drawn = ops.reshape(drawn, (-1, *self.latent_shape))
-        graphs = {
-            "encode": (x, {"z": ops.cast(mean, "float32")}),
-            "decode": (z, {"x": self._raw(self.decoder(z, training=False))}),
-            "reconstruct": (x, {"x_hat": self._raw(x_hat, like=x)}),
-            "score": (x, scores),
-            "generate": (epsilon, {"x": self._raw(self.decoder(drawn, training=False))}),
-        }
-        return {name: keras.Model(inputs, outputs, name=name) for name, (inputs, outputs) in graphs.items()}
+        graphs["generate"] = ([epsilon, *with_label], {"x": self._raw(self._decoded(drawn, which))})
+        ordered = [name for name in FUNCTIONS if name in graphs]
+        return {name: _graph(name, *graphs[name]) for name in ordered}
+
+    def _decoded(self, z: Any, label: Any) -> Any:
+        """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
+        if not self.conditional:
+            return _mean(self.reconstruction, self.decoder(z, training=False))
+        one_hot = label if len(label.shape) == 2 else _one_hot(label, len(self.classes))
+        return _mean(self.reconstruction, self.decoder([z, one_hot], training=False))
 
     def _raw(self, x_hat: Any, like: Any = None) -> Any:
         return ops.cast(x_hat, "float32") if self.scaling is None else self.scaling(x_hat, inverse=True, like=like)
 
-    def calibrate(self, x: np.ndarray, batch_size: int = 1024) -> None:
-        """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values."""
-        self.p_value.fit(self.score(x, batch_size)["score"])
+    def calibrate(self, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 1024) -> None:
+        """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
+        their labels y (rows,), -1 where one is not known, sets the temperature of `classify`."""
+        scores = self.score(x, batch_size)["score"]
+        if isinstance(self.reconstruction, RMSELoss):
+            self.reconstruction.set_noise(float(np.mean(np.square(scores, dtype="float64"))))
+        self.p_value.fit(scores)
+        if y is not None and self.classes:
+            known = np.asarray(y) != UNKNOWN
+            if known.any():
+                self.temperature.reset()
+                probability = self.classify(x[known], batch_size)
+                self.temperature.fit(np.log(np.maximum(probability, np.finfo("float32").tiny)), np.asarray(y)[known])
         self._compiled_functions.clear()
 
-    def fit_prior(self, x: np.ndarray, batch_size: int = 1024) -> None:
-        """Fits what `generate` draws z from to the latents of raw rows x; for models that no loss ties to N(0, I)."""
-        self.prior.fit(self.encode(x, batch_size))
+    def fit_prior(
+        self,
+        x: np.ndarray,
+        held_out: np.ndarray | None = None,
+        y: np.ndarray | None = None,
+        y_held_out: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> FittedPrior:
+        """Fits what `generate` draws z from to the latents of raw rows, and puts it in place.
+
+        Args:
+            x: rows that were trained on.
+            held_out: rows that were not, by which one of the candidates is chosen; by default a tenth of x.
+            y: indices of the classes of x, -1 where one is not known; of a model with classes.
+            y_held_out: of held_out.
+            seed: of posterior draws and the mixtures' starts.
+        """
+        if self.classes and y is None:
+            raise ValueError("`fit_prior` of a model with classes needs `y`, the labels of x. Received none.")
+        if held_out is None:
+            order = np.random.default_rng(seed).permutation(len(x))
+            some, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
+            x, held_out = x[rest], x[some]
+            y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
+        z, z_held_out = self.draw_latents(x, seed), self.draw_latents(held_out, seed + 1)
+        fitted = fit_prior(z, z_held_out, y, y_held_out, len(self.classes), not self.conditional, seed)
+        self.set_prior(fitted.layer)
+        return fitted
+
+    def draw_latents(self, x: np.ndarray, seed: int = 0, batch_size: int = 1024) -> np.ndarray:
+        """Raw x (rows, ...) to one draw each from q(z | x), (rows, n); z itself where the encoder is deterministic."""
+        if not isinstance(self.latent, Sampling):
+            return self.encode(x, batch_size).reshape(len(x), -1)
+        rng = np.random.default_rng(seed)
+        parts = []
+        for i in range(0, len(x), batch_size):
+            rows = np.asarray(x[i : i + batch_size]).astype(self.raw_dtype)
+            mean, log_var = self.encoder(self.scaling(rows) if self.scaling is not None else rows, training=False)
+            mean, log_var = (ops.convert_to_numpy(ops.cast(part, "float32")) for part in (mean, log_var))
+            noise = rng.standard_normal(mean.shape, dtype="float32")
+            parts.append(mean + np.exp(0.5 * np.clip(log_var, -20.0, 20.0)) * noise)
+        return np.concatenate(parts).reshape(len(x), -1)
+
+    def set_prior(self, prior: keras.layers.Layer) -> None:
+        """Puts another layer where `generate` draws z from (`keras_ae.priors`)."""
+        if not prior.built:
+            prior.build((None, prior.epsilon_dim))
+        # Keras keeps every layer that was ever set, and would save the old one too.
+        self._layers: list[Any] = [layer for layer in self._layers if layer is not self.prior]
+        self.prior = prior
+        self._compiled_functions.clear()
 
     def encode(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
         return self.run("encode", x, batch_size)["z"]
 
-    def decode(self, z: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """z (rows, ...) to x (rows, ...) in raw units."""
-        return self.run("decode", z, batch_size)["x"]
+    def decode(self, z: np.ndarray, y: Any = None, batch_size: int = 1024) -> np.ndarray:
+        """z (rows, ...) to x (rows, ...) in raw units; a conditional decoder takes classes y, by name or index."""
+        inputs = {"z": z, **({"label": label_index(y, len(z), self.classes)} if self.conditional else {})}
+        return self.run("decode", inputs, batch_size)["x"]
 
     def reconstruct(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """AE(x) in raw units, deterministic."""
@@ -178,26 +309,79 @@ class Autoencoder(ResidentModel):
         """`score` (rows,), higher is more anomalous, and after `calibrate` its conformal `p_value` (rows,)."""
         return self.run("score", x, batch_size)
 
-    def generate(self, n: int, seed: int | None = None, batch_size: int = 1024) -> np.ndarray:
-        """n observations (n, ...) in raw units; a seed gives the same ones here and in every export."""
-        return self.run("generate", standard_normal(n, self.latent_dim, seed), batch_size)["x"]
+    def classify(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
+        """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
+        if not self.classes:
+            raise ValueError("`classify` needs a model that was trained with labels. Received a model without classes.")
+        return self.run("classify", x, batch_size)["probability"]
 
-    def run(self, function: str, array: np.ndarray, batch_size: int = 1024) -> dict[str, np.ndarray]:
-        """Runs one of `functions` on an array, in batches; dict of arrays out."""
+    def generate(self, n: int, y: Any = None, seed: int | None = None, batch_size: int = 1024) -> np.ndarray:
+        """n observations (n, ...) in raw units; a seed gives the same ones here and in every export.
+
+        y: a class by name or index, or n of them; by default classes are drawn by their frequency."""
+        inputs = {"epsilon": standard_normal(n, self.prior.epsilon_dim, seed)}
+        label = label_index(y, n, self.classes)
+        return self.run("generate", inputs | ({"label": label} if self.classes else {}), batch_size)["x"]
+
+    def run(self, function: str, inputs: Any, batch_size: int = 1024) -> dict[str, np.ndarray]:
+        """Runs one of `functions` on an array, or on arrays by the names of its inputs, in batches; dict of arrays
+        out."""
         import tensorflow as tf
 
         if not self._compiled_functions:
             for name, graph in self.functions().items():
-                spec = tf.TensorSpec((None, *graph.input_shape[1:]), graph.inputs[0].dtype)
-                self._compiled_functions[name] = tf.function(graph, input_signature=[spec])
-        call = self._compiled_functions[function]
-        spec = call.input_signature[0]
-        if tuple(np.shape(array)[1:]) != tuple(spec.shape[1:]):
-            raise ValueError(f"Input must have shape {_batch(spec.shape[1:])}. Received: {np.shape(array)}.")
-        array = np.asarray(array)
-        starts = range(0, max(len(array), 1), batch_size)
-        parts = [call(tf.cast(array[i : i + batch_size], spec.dtype)) for i in starts]
+                specs = {t.name: tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in graph.inputs}
+                self._compiled_functions[name] = tf.function(graph, input_signature=[specs]), specs
+        if function not in self._compiled_functions:
+            known = ", ".join(self._compiled_functions)
+            raise ValueError(f"`function` must be one of {known}. Received: {function!r}.")
+        call, specs = self._compiled_functions[function]
+        arrays = inputs if isinstance(inputs, dict) else {next(iter(specs)): inputs}
+        if set(arrays) != set(specs):
+            raise ValueError(f"{function} must have the inputs {', '.join(specs)}. Received: {', '.join(arrays)}.")
+        for name, array in arrays.items():
+            if tuple(np.shape(array)[1:]) != tuple(specs[name].shape[1:]):
+                raise ValueError(f"Input must have shape {_batch(specs[name].shape[1:])}. Received: {np.shape(array)}.")
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        starts = range(0, max(len(next(iter(arrays.values()))), 1), batch_size)
+        parts = [
+            call({name: tf.cast(array[i : i + batch_size], specs[name].dtype) for name, array in arrays.items()})
+            for i in starts
+        ]
         return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
+
+
+class _BayesRule(keras.layers.Layer):
+    """Logits of p(y | x): log p(y) and a bound on log p(x | y), up to what all y share.
+
+    The bound is taken at z = mean, so that it needs no noise. Where only the prior knows the label, log p(x | z) and
+    the posterior's entropy are the same for all y, and log p(z | y) is left. Called on [x in scaled units, mean].
+    """
+
+    def __init__(self, prior: keras.layers.Layer, decoder: keras.Model | None, reconstruction: Any) -> None:
+        super().__init__(autocast=False, name="bayes_rule")
+        if decoder is not None and not hasattr(reconstruction, "log_prob"):
+            raise ValueError(
+                "p(y | x) by Bayes' rule needs a reconstruction layer that is a likelihood, with `log_prob`. "
+                f"Received: {type(reconstruction).__name__}."
+            )
+        self.prior, self.decoder, self.reconstruction = prior, decoder, reconstruction
+
+    def call(self, inputs: Any) -> Any:
+        scaled, mean = inputs
+        flat = ops.reshape(ops.cast(mean, "float32"), (-1, self.prior.latent_dim))
+        logits = self.prior.class_log_prob(flat) + self.prior.class_log_frequency()
+        if self.decoder is None:
+            return logits
+        classes = self.prior.classes
+        bounds = []
+        for one_hot in np.eye(classes, dtype="float32"):
+            params = self.decoder([mean, ops.zeros_like(flat[:, :1]) + one_hot], training=False)
+            bounds.append(self.reconstruction.log_prob(scaled, params))
+        return logits + ops.stack(bounds, axis=-1)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor((inputs[0].shape[0], self.prior.classes), dtype="float32")
 
 
 def standard_normal(n: int, latent_dim: int, seed: int | None) -> np.ndarray:
@@ -233,18 +417,67 @@ def _check_one_input(name: str, model: Any) -> None:
         raise ValueError(f"The {name} must be a functional or built Keras model with one input. Received: {model!r}.")
 
 
-def _check_latent(z: Any, decoder: keras.Model) -> None:
+def _check_decoder(decoder: Any, classes: Sequence[str]) -> bool:
+    """Whether the decoder takes a label besides z."""
+    inputs: Sequence[Any] = getattr(decoder, "inputs", None) or ()
+    if isinstance(decoder, keras.Model) and len(inputs) == 2 and tuple(inputs[1].shape[1:]) == (len(classes),):
+        return True
+    if len(inputs) == 2 and not classes:
+        raise ValueError("A decoder with an input for the label needs `classes`. Received none.")
+    _check_one_input("decoder", decoder)
+    return False
+
+
+def _check_classifier(classifier: Any, classes: Sequence[str]) -> None:
+    if len(classes) == 1 or len(set(classes)) < len(classes):
+        raise ValueError(f"`classes` must be two names or more, each of its own. Received: {tuple(classes)}.")
+    if classifier is None:
+        return
+    _check_one_input("classifier", classifier)
+    if tuple(classifier.output_shape[1:]) != (len(classes),) or not classes:
+        raise ValueError(
+            f"The classifier must give a logit for each of the {len(classes)} classes. "
+            f"Received: outputs {_batch(classifier.output_shape[1:])}."
+        )
+
+
+def _check_observation(x_hat: Any, shape: tuple[int, ...]) -> None:
+    if tuple(x_hat.shape[1:]) != shape:
+        raise ValueError(
+            f"The decoder must give back what the encoder takes. Received: an encoder of inputs "
+            f"{_batch(shape)} and a decoder of outputs {_batch(x_hat.shape[1:])}."
+        )
+
+
+def _check_latent(z: Any, decoder: keras.Model, conditional: bool) -> None:
     if isinstance(z, list | tuple):
         shapes = " and ".join(str(_batch(part.shape[1:])) for part in z)
         raise ValueError(
             f"An encoder with several outputs needs a `latent` layer that makes one z of them, such as Sampling(). "
             f"Received: encoder outputs {shapes} and no `latent`."
         )
-    if tuple(z.shape[1:]) != tuple(decoder.input_shape[1:]):
+    taken = decoder.input_shape[0] if conditional else decoder.input_shape
+    if tuple(z.shape[1:]) != tuple(taken[1:]):
         raise ValueError(
             f"The decoder must take the z that the encoder (and `latent`) gives. Received: z {_batch(z.shape[1:])} "
-            f"and a decoder of inputs {_batch(decoder.input_shape[1:])}."
+            f"and a decoder of inputs {_batch(taken[1:])}."
         )
+
+
+def _mean(reconstruction: keras.layers.Layer, params: Any) -> Any:
+    """What the decoder says x is, of what it says about x."""
+    return reconstruction.mean(params) if hasattr(reconstruction, "mean") else params
+
+
+def _one_hot(label: Any, classes: int) -> Any:
+    """Label (batch,) to (batch, classes), zeros where it is -1; ONNX's own OneHot counts -1 from the end."""
+    return ops.cast(ops.equal(ops.expand_dims(label, -1), np.arange(classes, dtype="int32")), "float32")
+
+
+def _graph(name: str, inputs: Any, outputs: dict[str, Any]) -> keras.Model:
+    """A model whose inputs and outputs go by their names."""
+    tensors = inputs if isinstance(inputs, list) else [inputs]
+    return keras.Model({tensor.name: tensor for tensor in tensors}, outputs, name=name)
 
 
 def _batch(shape: Sequence[int | None]) -> str:

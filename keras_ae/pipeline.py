@@ -16,6 +16,7 @@ import numpy as np
 from keras_ae import __version__, artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import Splits, Statistics, fit_scaling, load_source, split
+from keras_ae.data.labels import Classes
 from keras_ae.data.sources import Source
 from keras_ae.errors import ArtifactError, ExportError, InputError
 from keras_ae.export import (
@@ -29,9 +30,9 @@ from keras_ae.export import (
     verify_precision,
 )
 from keras_ae.export.parity import BATCHES, TOLERANCE
-from keras_ae.models import FUNCTIONS, Autoencoder
+from keras_ae.models import Autoencoder
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
-from keras_ae.training import Training, default_latent_dim, finish, measure, train
+from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
 
 MODEL = "model.keras"
 DTYPES = {"float32": "float32", "bfloat16": POLICY}
@@ -87,6 +88,7 @@ def fit(
     dtype: str = "float32",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     precisions: Sequence[str] = (),
+    labels: bool = False,
     progress: Progress = _silent,
     **options: Any,
 ) -> Fitted:
@@ -105,6 +107,8 @@ def fit(
         callbacks: Keras callbacks for `model.fit`.
         precisions: `int8`, `float16`: ONNX graphs beside those in float32. One that is slower than float32, or adds
             more than 2 % to the RMSE, is left out; the manifest says why.
+        labels: learn from the labels of the source too, so that the artifact can `classify`, and `generate` what is
+            asked for. NaN, None, "" and -1 are labels that are missing.
         progress: is told in a few words what runs, and its share done where that is known.
         **options: of the recipe and the network.
 
@@ -127,11 +131,14 @@ def fit(
         data = source if isinstance(source, Source) else load_source(source)
         splits = split(data, seed)
         statistics = fit_scaling(splits.train)
+        classes, by_split = _classes(data, splits, labels)
         shape = splits.train.shape[1:]
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
         keras.utils.set_random_seed(seed)
         try:
-            model = build(recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], **options)
+            model = build(
+                recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], classes, **options
+            )
         except (TypeError, ValueError) as error:
             given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
             raise InputError(f"{error}{given}") from error
@@ -144,6 +151,7 @@ def fit(
             splits,
             statistics,
             recipe,
+            by_split,
             epochs,
             batch_size,
             callbacks,
@@ -151,8 +159,10 @@ def fit(
         )
         if dtype == "bfloat16":
             model = in_float32(model)
-        finish(model, splits, recipe)
+        prior = finish(model, splits, by_split)
         metrics = measure(model, splits, statistics)
+        if classes:
+            metrics |= measure_classes(model, splits, by_split)
         notes = _notes(data, splits, statistics)
         manifest = {
             "recipe": recipe,
@@ -171,6 +181,7 @@ def fit(
                 "seconds_to_first_step": training.seconds_to_first_step and round(training.seconds_to_first_step, 2),
                 "dtype": dtype,
             },
+            "prior": prior.describe(),
             "metrics": metrics,
             "notes": notes,
         }
@@ -245,10 +256,13 @@ def describe(model: Autoencoder) -> dict[str, Any]:
     return {
         "name": model.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": {"shape": list(model.input_shape[1:]), "dtype": model.raw_dtype},
+        "input": {"shape": list(model.raw_shape), "dtype": model.raw_dtype},
         "latent_dim": model.latent_dim,
         "latent_shape": list(model.latent_shape),
-        "functions": list(FUNCTIONS),
+        "functions": list(model.functions()),
+        "epsilon_dim": model.prior.epsilon_dim,
+        "classes": list(model.classes),
+        "conditional": model.conditional,
         "calibration_rows": len(model.p_value.calibration_scores),
         "versions": {"keras_ae": __version__, **versions},
     }
@@ -367,7 +381,15 @@ def add_precision(
 def predicting(path: str | Path) -> Callable[[str, np.ndarray], Callable[[], object]]:
     """Keras's `predict` on an artifact's functions: from a name and an array to a call, for timing."""
     functions = load(path).functions()
-    return lambda name, array: lambda: functions[name].predict(array, batch_size=len(array), verbose=0)
+
+    def timed(name: str, inputs: Any) -> Callable[[], object]:
+        arrays = inputs if isinstance(inputs, dict) else {functions[name].inputs[0].name: inputs}
+        rows = len(next(iter(arrays.values())))
+        for tensor in functions[name].inputs:
+            arrays = {tensor.name: np.full(rows, -1, "int32"), **arrays} if tensor.name == "label" else arrays
+        return lambda: functions[name].predict(arrays, batch_size=rows, verbose=0)
+
+    return timed
 
 
 def _calibration_rows(manifest: dict[str, Any], source: Any) -> np.ndarray:
@@ -399,6 +421,18 @@ def _check_new(out: str | Path) -> None:
 def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
     largest = {key: max(entry[key] for entry in figures.values()) for key in ("max_abs_diff", "max_rel_diff")}
     return {**largest, "tolerance_rel": TOLERANCE, "batches": list(BATCHES), "functions": figures}
+
+
+def _classes(data: Source, splits: Splits, asked: bool) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Names of the classes, and the labels of each split as their indices; nothing where labels aren't asked for."""
+    if not asked:
+        return (), {}
+    if splits.labels is None:
+        raise InputError(
+            f"`labels` need a source that has some: `y` in .npz, or images in a folder a class. Received: {data.name}."
+        )
+    classes = Classes.of(np.concatenate([splits.labels[name] for name in ("train", "validation", "calibration")]))
+    return classes.names, {name: classes.index(y) for name, y in splits.labels.items()}
 
 
 def _check_sign(model: Autoencoder, data: Source) -> None:

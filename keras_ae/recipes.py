@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_ae.layers import (
+    CrossEntropyLoss,
     GaussianKLLoss,
     KLDivergenceLoss,
     MaskingNoise,
@@ -19,7 +20,7 @@ from keras_ae.layers import (
     Scaling,
 )
 from keras_ae.models import Autoencoder
-from keras_ae.networks import NETWORKS
+from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Recipe:
         summary: one line.
         paper: author and year.
         network: the only network that makes sense, or None for any.
-        variational: a loss term ties z to N(0, I), and `generate` draws from it; else from a prior fitted to z.
+        variational: a loss term ties z to N(0, I).
+        conditional: the decoder takes the label besides z; needs classes.
     """
 
     parts: Callable[..., Parts]
@@ -60,6 +62,7 @@ class Recipe:
     paper: str
     network: str | None = None
     variational: bool = False
+    conditional: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -120,6 +123,13 @@ RECIPES: dict[str, Recipe] = {
         "Higgins et al. 2017",
         variational=True,
     ),
+    "cvae": Recipe(
+        _vae,
+        "Conditional VAE: the decoder is told the label, z is what else there is.",
+        "Sohn et al. 2015; Kingma et al. 2014",
+        variational=True,
+        conditional=True,
+    ),
     "kl_ae": Recipe(
         _kl_ae, "KL (equation 4) between x and AE(x): histograms, spectra, counts.", "Kullback and Leibler 1951"
     ),
@@ -128,6 +138,9 @@ RECIPES: dict[str, Recipe] = {
 }
 
 DEFAULT = "vae"
+_LABEL_WEIGHT = 0.1
+"""Of the cross-entropy, times the features of x: the other term, nats of x, grows with them (Kingma et al. 2014,
+"Semi-supervised learning with deep generative models", equation 9)."""
 
 
 def default_network(input_shape: Sequence[int]) -> str:
@@ -168,6 +181,7 @@ def build(
     network: str | None = None,
     input_dtype: str = "float32",
     dtype: str = "float32",
+    classes: Sequence[str] = (),
     **options: Any,
 ) -> Autoencoder:
     """Builds an untrained autoencoder of a named family.
@@ -179,6 +193,8 @@ def build(
         network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
         input_dtype: of raw x.
         dtype: policy of encoder and decoder, such as "mixed_bfloat16"; losses are in float32.
+        classes: names of the classes of labels. A head on z learns p(y | x) beside the rest; in a conditional recipe
+            the decoder takes the label instead, and p(y | x) follows by Bayes' rule.
         **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
 
     Raises:
@@ -190,6 +206,8 @@ def build(
         raise ValueError(f"Recipe {recipe!r} needs network {entry.network!r}. Received: {network!r}.")
     builders = _choose("network", network or entry.network or default_network(shape), NETWORKS)
     _check_dims(shape, latent_dim)
+    if entry.conditional and not classes:
+        raise ValueError(f"Recipe {recipe!r} needs labels, of two classes or more. Received none.")
 
     network_options = tuple(inspect.signature(builders.encoder).parameters)[3:]
     unknown = [name for name in options if name not in entry.options + network_options]
@@ -204,14 +222,21 @@ def build(
         if parts.front is not None:
             x = keras.Input(shape, name="x")
             encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
-        decoder = builders.decoder(shape, latent_dim, output_activation=parts.output_activation, **for_network)
+        width = latent_dim + (len(classes) if entry.conditional else 0)
+        decoder = builders.decoder(shape, width, output_activation=parts.output_activation, **for_network)
+        if entry.conditional:
+            decoder = conditional_decoder(decoder, latent_dim)
+    has_head = bool(classes) and not entry.conditional
+    head = [CrossEntropyLoss(_LABEL_WEIGHT * math.prod(shape))] if has_head else []
     return Autoencoder(
         encoder,
         decoder,
         latent=parts.latent,
         reconstruction=parts.reconstruction,
-        regularizers=parts.regularizers,
+        regularizers=[*parts.regularizers, *head],
         scaling=parts.scaling(),
         input_dtype=input_dtype,
+        classes=classes,
+        classifier=classifier_head(latent_dim, len(classes)) if has_head else None,
         name=recipe,
     )

@@ -31,35 +31,55 @@ _CONVOLUTIONS: tuple[type, ...] = (
 )
 
 
+Arrays = dict[str, Any]
+"""Rows by the name of the input that takes them, all of one length."""
+
+
 class _Rows:
-    """Rows resident under a name, in the order in which an epoch visits them; variables, so that later rows need no
+    """Rows resident under a name, and the order in which an epoch visits them; variables, so that later rows need no
     new trace. Not a Keras attribute: a saved model holds no data."""
 
     def __init__(self) -> None:
-        self.variables: dict[str, tf.Variable] = {}
+        self.variables: dict[str, dict[str, tf.Variable]] = {}
+        self.order: Any = None
 
-    def put(self, name: str, x: Any) -> Any:
+    def put(self, name: str, arrays: Arrays) -> Arrays:
         """Puts rows under a name; gives back those that were there, for who must put them back."""
         held = self.variables.get(name)
         if held is None:
-            self.variables[name] = tf.Variable(
-                x, shape=(None, *x.shape[1:]), dtype=x.dtype, trainable=False, name=f"{name}_rows"
-            )
-            return x[:0]
-        before = held.read_value()
-        held.assign(x)
+            self.variables[name] = {key: _resident(f"{name}_{key}", x) for key, x in arrays.items()}
+            return {key: x[:0] for key, x in arrays.items()}
+        before = {key: variable.read_value() for key, variable in held.items()}
+        for key, variable in held.items():
+            variable.assign(arrays[key])
         return before
+
+    def visit(self, order: Any) -> None:
+        """Sets the order in which an epoch visits the rows to train on."""
+        if self.order is None:
+            self.order = _resident("order", order)
+        else:
+            self.order.assign(order)
 
     def release(self) -> None:
         """Gives the memory back; what was traced stays."""
-        for variable in self.variables.values():
+        for variable in [v for held in self.variables.values() for v in held.values()]:
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
+        self.visit(tf.zeros((0,), tf.int32))
+
+    def count(self, name: str) -> int:
+        return int(tf.shape(next(iter(self.variables[name].values())))[0])
 
     def batch(self, name: str, start: Any, size: Any) -> Any:
         index = tf.range(size) + start
         if name == "train":
-            index = tf.gather(self.variables["order"], index)
-        return tf.gather(self.variables[name], index)
+            index = tf.gather(self.order, index)
+        rows = {key: tf.gather(variable, index) for key, variable in self.variables[name].items()}
+        return rows if len(rows) > 1 else next(iter(rows.values()))
+
+
+def _resident(name: str, x: Any) -> tf.Variable:
+    return tf.Variable(x, shape=(None, *x.shape[1:]), dtype=x.dtype, trainable=False, name=f"{name}_rows")
 
 
 def _spans(rows: int, batch: int, steps_a_call: int) -> tuple[tf.data.Dataset, int]:
@@ -101,7 +121,7 @@ class _Loop:
 
     def span(self, first: int, last: int, size: int) -> dict[str, Any]:
         """Runs steps `first` to `last`, of `size` rows each but for the last one of an epoch."""
-        rows = self._count()
+        rows = self.rows.count(self.name)
         whole = min(last, rows // size)
         logs: dict[str, Any] = {}
         if whole > first:
@@ -114,11 +134,8 @@ class _Loop:
         """Traces and compiles what an epoch needs, by loops of no step."""
         none = tf.constant(0)
         self.whole(none, none, self.size(size))
-        if self._count() % size:
+        if self.rows.count(self.name) % size:
             self.short(none, none, none)
-
-    def _count(self) -> int:
-        return int(tf.shape(self.rows.variables[self.name])[0])
 
 
 class _Shuffle(keras.callbacks.Callback):
@@ -129,9 +146,8 @@ class _Shuffle(keras.callbacks.Callback):
         self.rows, self.seed = rows, seed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        order = self.rows.variables["order"]
-        index = tf.range(tf.shape(order)[0])
-        order.assign(tf.random.experimental.stateless_shuffle(index, seed=[self.seed, epoch]))
+        index = tf.range(tf.shape(self.rows.order)[0])
+        self.rows.order.assign(tf.random.experimental.stateless_shuffle(index, seed=[self.seed, epoch]))
 
 
 class ResidentModel(keras.Model):
@@ -172,16 +188,17 @@ class ResidentModel(keras.Model):
         if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
             return super().fit(x, y, batch_size=batch_size, **kwargs)
         self._started = time.perf_counter()
-        x = self._as_input("x", x)
-        batch = min(batch_size or _BATCH, len(x))
-        self._rows.put("train", x)
-        self._rows.put("order", np.arange(len(x), dtype="int32"))
+        arrays = self._as_inputs("x", x)
+        rows = _length(arrays)
+        batch = min(batch_size or _BATCH, rows)
+        self._rows.put("train", arrays)
+        self._rows.visit(np.arange(rows, dtype="int32"))
         if kwargs.pop("shuffle", True):
             seed = int(keras.random.randint((), 0, 2**31 - 1))
             kwargs["callbacks"] = [_Shuffle(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         self._put_validation(kwargs, batch, a_call)
-        spans, steps = _spans(len(x), batch, a_call)
+        spans, steps = _spans(rows, batch, a_call)
         if self.optimizer is not None and not self.optimizer.built:
             # A graph that makes variables is traced again without.
             self.optimizer.build(self.trainable_variables)
@@ -198,9 +215,10 @@ class ResidentModel(keras.Model):
         ours = {"verbose", "callbacks", "return_dict"}
         if not self.compiled or not self._can_stay(x) or y is not None or set(kwargs) - ours:
             return super().evaluate(x, y, batch_size=batch_size, **kwargs)
-        x = self._as_input("x", x)
-        spans, steps = _spans(len(x), min(batch_size or _BATCH, len(x)), self.steps_per_execution)
-        before = self._rows.put("validation", x)  # of a `fit` that goes on, where a callback evaluates
+        arrays = self._as_inputs("x", x)
+        rows = _length(arrays)
+        spans, steps = _spans(rows, min(batch_size or _BATCH, rows), self.steps_per_execution)
+        before = self._rows.put("validation", arrays)  # of a `fit` that goes on, where a callback evaluates
         try:
             return super().evaluate(spans, steps=steps, **kwargs)
         finally:
@@ -236,7 +254,9 @@ class ResidentModel(keras.Model):
 
     @staticmethod
     def _can_stay(x: Any) -> bool:
-        return isinstance(x, np.ndarray) and x.dtype.kind in "biuf" and x.nbytes <= _MOST_BYTES
+        arrays = list(x.values()) if isinstance(x, dict) else [x]
+        plain = all(isinstance(part, np.ndarray) and part.dtype.kind in "biuf" for part in arrays)
+        return plain and sum(part.nbytes for part in arrays) <= _MOST_BYTES
 
     @staticmethod
     def _asks_for_more(kwargs: dict[str, Any]) -> bool:
@@ -246,20 +266,32 @@ class ResidentModel(keras.Model):
             any(value is not None for name, value in kwargs.items() if name not in ours) or tf.distribute.has_strategy()
         )
 
-    def _as_input(self, name: str, x: np.ndarray) -> np.ndarray:
-        if x.shape[1:] != self.input_shape[1:] or not len(x):
-            wanted = ", ".join(str(n) for n in self.input_shape[1:])
-            raise ValueError(f"`{name}` must have shape (rows, {wanted}). Received: {x.shape}.")
-        return x.astype(self.inputs[0].dtype, copy=False)  # as Keras would, and always the same for what is traced
+    def _as_inputs(self, name: str, x: Any) -> Arrays:
+        """Rows for each input, cast as Keras would, and always the same for what is traced."""
+        wanted = {tensor.name: tensor for tensor in self.inputs}
+        arrays = x if isinstance(x, dict) else {next(iter(wanted)): x}
+        if set(arrays) != set(wanted):
+            raise ValueError(f"`{name}` must have rows for the inputs {sorted(wanted)}. Received: {sorted(arrays)}.")
+        for key, part in arrays.items():
+            shape = tuple(wanted[key].shape[1:])
+            if part.shape[1:] != shape or not len(part):
+                what = name if len(wanted) == 1 else f"{name}[{key!r}]"
+                inside = ", ".join(["rows", *map(str, shape)])
+                raise ValueError(f"`{what}` must have shape ({inside}). Received: {part.shape}.")
+        if len({len(part) for part in arrays.values()}) > 1:
+            sizes = {key: len(part) for key, part in arrays.items()}
+            raise ValueError(f"`{name}` must have as many rows for each input. Received: {sizes}.")
+        return {key: part.astype(wanted[key].dtype, copy=False) for key, part in arrays.items()}
 
     def _put_validation(self, kwargs: dict[str, Any], batch: int, steps_a_call: int) -> None:
         data = _alone(kwargs.get("validation_data"))
         if not self._can_stay(data):
             return
-        data = self._as_input("validation_data", data)
-        self._rows.put("validation", data)
-        size = min(len(data), kwargs.pop("validation_batch_size", None) or max(batch, VALIDATION_BATCH))
-        kwargs["validation_data"], kwargs["validation_steps"] = _spans(len(data), size, steps_a_call)
+        arrays = self._as_inputs("validation_data", data)
+        rows = _length(arrays)
+        self._rows.put("validation", arrays)
+        size = min(rows, kwargs.pop("validation_batch_size", None) or max(batch, VALIDATION_BATCH))
+        kwargs["validation_data"], kwargs["validation_steps"] = _spans(rows, size, steps_a_call)
 
     def _steps_a_call(self, callbacks: Any, validation: Any) -> int:
         looks_at_batches = any(
@@ -273,6 +305,10 @@ class ResidentModel(keras.Model):
         if self._chosen_steps != 1 or looks_at_batches or by_keras or self.run_eagerly:
             return int(self._chosen_steps)
         return _STEPS_COMPILED if self.jit_compile else _STEPS_PLAIN
+
+
+def _length(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
 
 
 def _alone(data: Any) -> Any:

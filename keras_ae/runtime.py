@@ -10,13 +10,14 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.data.batches import ahead
+from keras_ae.data.labels import label_index
 from keras_ae.data.tables import check_finite
 from keras_ae.errors import ArtifactError, InputError
+from keras_ae.signatures import signatures
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 64 << 20
 _PROGRESS_AFTER = 2.0  # seconds
-_INPUTS = {"decode": "z", "generate": "epsilon"}  # raw x for all others
 
 
 class Model:
@@ -27,6 +28,8 @@ class Model:
         input_shape: of one raw observation.
         latent_dim: numbers in z.
         columns: names of the features, where the model was trained on a table.
+        classes: names of the classes, where it was trained with labels.
+        signatures: inputs and outputs of each function, by name: shapes without the batch, and dtypes.
     """
 
     def __init__(
@@ -38,42 +41,67 @@ class Model:
         self.latent_shape = tuple(manifest["latent_shape"])
         self.latent_dim = int(manifest["latent_dim"])
         self.columns = tuple(manifest["columns"]) if manifest.get("columns") else None
+        self.classes = tuple(manifest.get("classes") or ())
+        self.signatures = signatures(manifest)
         self._dtype = np.dtype(manifest["input"]["dtype"])
         self._one_row = (1, *self.input_shape)
         self._zeros = np.zeros(math.prod(self.input_shape), self._dtype) if self._dtype.kind == "f" else None
         self._folder = f"onnx/{precision}"
         self._providers = list(providers)
         self._threads = threads
-        self._sessions: dict[str, tuple[Any, str, list[str]]] = {}
+        self._sessions: dict[str, tuple[Any, list[str]]] = {}
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
-        return self._run("encode", self._rows(x))["z"]
+        return self._run("encode", {"x": self._rows(x)})["z"]
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """z (rows, ...) to x (rows, ...) in raw units."""
-        return self._run("decode", self._latents(z))["x"]
+    def decode(self, z: np.ndarray, y: Any = None) -> np.ndarray:
+        """z (rows, ...) to x (rows, ...) in raw units; a conditional decoder takes classes y, as `generate` does."""
+        inputs = {"z": _checked(z, self.latent_shape, np.dtype("float32"), "z", None)}
+        if "label" in self.signatures["decode"]["inputs"]:
+            inputs["label"] = label_index(y, len(inputs["z"]), self.classes)
+        elif y is not None:
+            raise InputError(
+                "`y` is for a decoder that was trained with labels (recipe cvae). Received one for another."
+            )
+        return self._run("decode", inputs)["x"]
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """AE(x) in raw units, deterministic."""
-        return self._run("reconstruct", self._rows(x))["x_hat"]
+        return self._run("reconstruct", {"x": self._rows(x)})["x_hat"]
 
     def score(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
-        return self._run("score", self._rows(x))
+        return self._run("score", {"x": self._rows(x)})
 
-    def generate(self, n: int, seed: int | None = None) -> np.ndarray:
-        """n observations (n, ...) in raw units; a seed gives the same ones as in Keras and every export."""
+    def classify(self, x: np.ndarray) -> np.ndarray:
+        """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
+        if "classify" not in self.signatures:
+            raise InputError("`classify` needs a model that was trained with labels. Received one without classes.")
+        return self._run("classify", {"x": self._rows(x)})["probability"]
+
+    def generate(self, n: int, y: Any = None, seed: int | None = None) -> np.ndarray:
+        """n observations (n, ...) in raw units; a seed gives the same ones as in Keras and every export.
+
+        y: a class by name or index, or n of them; by default classes are drawn by their frequency.
+        """
         if n < 1:
             raise InputError(f"`n` must be at least 1. Received: {n}.")
-        epsilon = np.random.default_rng(seed).standard_normal((n, self.latent_dim), dtype=np.float32)
-        return self._run("generate", epsilon)["x"]
+        inputs = {"epsilon": self._noise(n, seed)}
+        label = label_index(y, n, self.classes)
+        if self.classes:
+            inputs["label"] = label
+        return self._run("generate", inputs)["x"]
 
-    def run(self, function: str, array: np.ndarray) -> dict[str, np.ndarray]:
-        """A function by name, on what its graph takes: raw x, z for `decode`, standard normal noise (rows,
-        latent_dim) for `generate`; its outputs by name.
+    def run(self, function: str, inputs: np.ndarray | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A function by name, on what its graph takes (`signatures`): raw x, z for `decode`, standard normal noise
+        `epsilon` for `generate`; its outputs by name.
+
+        Args:
+            function: by name.
+            inputs: by name, or one array for the first of them. A `label` that is left out is -1, not given.
         """
-        return self._run(function, self._input(function, array))
+        return self._run(function, self._inputs(function, inputs))
 
     def stream(self, function: str, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """The outputs for batches as they come, of any size; while one is computed, a thread fetches the next.
@@ -83,17 +111,18 @@ class Model:
         """
         start = 0
         for batch in ahead(batches):
-            array = self._input(function, batch, start)
-            yield self._run(function, array, quiet=True)
-            start += len(array)
+            inputs = self._inputs(function, batch, start)
+            yield self._run(function, inputs, quiet=True)
+            start += len(next(iter(inputs.values())))
 
     def example(self, function: str, n: int) -> np.ndarray:
-        """n inputs of a function: for raw x the model's own samples, for z and noise standard normal numbers."""
-        shape = self.latent_shape if _INPUTS.get(function) == "z" else (self.latent_dim,)
-        noise = np.random.default_rng(0).standard_normal((n, *shape), dtype=np.float32)
-        if function in _INPUTS:
-            return noise
-        x = self._run("generate", noise.reshape(n, self.latent_dim))["x"]
+        """n rows of a function's first input: for raw x the model's own samples, for z and noise standard normal
+        numbers.
+        """
+        name, of = next(iter(self._signature(function)["inputs"].items()))
+        if name != "x":
+            return np.random.default_rng(0).standard_normal((n, *of["shape"]), dtype=np.float32)
+        x = self.generate(n, seed=0)
         if self._dtype.kind == "f":
             return x
         limits = np.iinfo(self._dtype)
@@ -106,21 +135,38 @@ class Model:
             return x
         return _checked(x, self.input_shape, self._dtype, "x", self.columns)
 
-    def _latents(self, z: Any) -> np.ndarray:
-        return _checked(z, self.latent_shape, np.dtype("float32"), "z", None)
+    def _noise(self, n: int, seed: int | None) -> np.ndarray:
+        shape = (n, *self.signatures["generate"]["inputs"]["epsilon"]["shape"])
+        return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
-    def _input(self, function: str, array: Any, start: int | None = None) -> np.ndarray:
-        if function not in self.manifest["functions"]:
-            known = ", ".join(self.manifest["functions"])
+    def _signature(self, function: str) -> dict[str, dict[str, Any]]:
+        if function not in self.signatures:
+            known = ", ".join(self.signatures)
             raise InputError(f"`function` must be one of {known}. Received: {function!r}.")
-        name = _INPUTS.get(function, "x")
-        shape = {"x": self.input_shape, "z": self.latent_shape, "epsilon": (self.latent_dim,)}[name]
-        is_raw = name == "x"
-        dtype, columns = (self._dtype, self.columns) if is_raw else (np.dtype("float32"), None)
-        return _checked(array, shape, dtype, name, columns, start)
+        return self.signatures[function]
 
-    def _open(self, function: str) -> tuple[Any, str, list[str]]:
-        """What runs a function, the name of its input, and those of its outputs."""
+    def _inputs(self, function: str, given: Any, start: int | None = None) -> dict[str, np.ndarray]:
+        taken = self._signature(function)["inputs"]
+        arrays = given if isinstance(given, dict) else {next(iter(taken)): given}
+        missing = [name for name in taken if name not in arrays and name != "label"]
+        if missing or set(arrays) - set(taken):
+            raise InputError(f"{function} takes {', '.join(taken)}. Received: {', '.join(arrays) or 'nothing'}.")
+        inputs = {}
+        for name, array in arrays.items():
+            columns = self.columns if name == "x" else None
+            of = taken[name]
+            inputs[name] = _checked(array, tuple(of["shape"]), np.dtype(of["dtype"]), name, columns, start)
+        sizes = {len(array) for array in inputs.values()}
+        if len(sizes) > 1:
+            raise InputError(f"All inputs of {function} must have as many rows. Received: {sorted(sizes)}.")
+        if "label" in inputs:
+            label_index(inputs["label"].tolist(), len(inputs["label"]), self.classes)
+        elif "label" in taken:
+            inputs["label"] = np.full(sizes.pop(), -1, "int32")
+        return inputs
+
+    def _open(self, function: str) -> tuple[Any, list[str]]:
+        """What runs a function, and the names of its outputs."""
         weights = f"{self._folder}/weights.bin"
         if weights in self.manifest["files"] and not self._sessions:  # one file for all functions
             artifact.check_file(self.path, weights, self.manifest)
@@ -131,19 +177,20 @@ class Model:
         runner = getattr(session, "_sess", session)
         # ONNX has its outputs in the alphabet's order; first comes the one that the function is named for.
         names = sorted((output.name for output in session.get_outputs()), key=lambda name: name != function)
-        return runner, session.get_inputs()[0].name, names
+        return runner, names
 
-    def _run(self, function: str, array: np.ndarray, quiet: bool = False) -> dict[str, np.ndarray]:
+    def _run(self, function: str, inputs: dict[str, np.ndarray], quiet: bool = False) -> dict[str, np.ndarray]:
         opened = self._sessions.get(function)
         if opened is None:
             opened = self._sessions[function] = self._open(function)
-        session, key, names = opened
+        session, names = opened
+        array = next(iter(inputs.values()))
         if len(array) == 1 or (len(array) <= _BATCH_ROWS and array.nbytes <= _BATCH_BYTES):
-            return dict(zip(names, session.run(names, {key: array}, None)))  # noqa: B905  (checking costs a microsecond)
+            return dict(zip(names, session.run(names, inputs, None)))  # noqa: B905  (checking costs a microsecond)
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // array[0].nbytes))
         starts = range(0, len(array), rows)
         shown = starts if quiet else _progress(starts, function)
-        parts = [session.run(names, {key: array[i : i + rows]}, None) for i in shown]
+        parts = [session.run(names, {key: a[i : i + rows] for key, a in inputs.items()}, None) for i in shown]
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
 
 
@@ -231,9 +278,9 @@ def _checked(
     start: int | None = None,
 ) -> np.ndarray:
     array = np.asarray(array)
-    if array.shape[1:] != shape or not len(array):
-        wanted = ", ".join(map(str, shape))
-        raise InputError(f"`{name}` must have shape (batch, {wanted}). Received: {array.shape}.")
+    if array.shape[1:] != shape or not array.ndim or not len(array):
+        wanted = ", ".join(["batch", *map(str, shape)])
+        raise InputError(f"`{name}` must have shape ({wanted}). Received: {array.shape}.")
     if array.dtype != dtype:
         array = _converted(array, dtype, name)
     check_finite(array, name, columns, start)

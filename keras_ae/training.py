@@ -12,9 +12,11 @@ import numpy as np
 from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.data import Splits, Statistics
 from keras_ae.errors import InputError
+from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
 from keras_ae.layers import Scaling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import fit_pca, start_from_pca
+from keras_ae.priors import FittedPrior
 from keras_ae.recipes import RECIPES
 from keras_ae.resident import VALIDATION_BATCH
 
@@ -66,14 +68,16 @@ def train(
     splits: Splits,
     statistics: Statistics,
     recipe: str,
+    labels: dict[str, np.ndarray],
     epochs: int | None = None,
     batch_size: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_epoch: Callable[[int, int], None] = lambda done, of: None,
 ) -> Training:
-    """Trains in place: scaling and the linear path from statistics of the training rows, then Adam, whose learning
-    rate falls along a cosine and at each plateau; the weights of the best validated epoch are kept, the start among
-    them.
+    """Trains in place, with the labels of each split if there are any.
+
+    Scaling and the linear path come from statistics of the training rows; then Adam, whose learning rate falls along a
+    cosine and at each plateau; the weights of the best validated epoch are kept, the start among them.
 
     Raises:
         InputError: where the recipe can't take the rows, or the loss is not finite.
@@ -90,7 +94,9 @@ def train(
         # The reconstruction alone: at inference z is the mean, so the whole loss would look best where the posterior is
         # widest and training has not begun.
         term = model.reconstruction.name
-        initial = model.evaluate(splits.validation, batch_size=VALIDATION_BATCH, verbose=0, return_dict=True)[term]
+        initial = model.evaluate(
+            splits.validation, labels.get("validation"), batch_size=VALIDATION_BATCH, verbose=0, return_dict=True
+        )[term]
         best = BestWeights(f"val_{term}", initial=initial)
         total = epochs
 
@@ -100,9 +106,10 @@ def train(
         every = max(1, epochs // _VALIDATIONS)
         fitted = model.fit(
             splits.train,
+            labels.get("train"),
             batch_size=batch_size,
             epochs=epochs,
-            validation_data=splits.validation,
+            validation_data=(splits.validation, labels["validation"]) if labels else splits.validation,
             validation_freq=every,
             callbacks=[CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks],
             verbose=0,
@@ -117,15 +124,15 @@ def train(
     return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
 
 
-def finish(model: Autoencoder, splits: Splits, recipe: str) -> None:
-    """What a trained model still needs: a prior, where no loss made one, p-values, and an optimizer to go on with."""
-    if not RECIPES[recipe].variational:
-        model.fit_prior(splits.train)
-    model.calibrate(splits.calibration)
+def finish(model: Autoencoder, splits: Splits, labels: dict[str, np.ndarray]) -> FittedPrior:
+    """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with."""
+    prior = model.fit_prior(splits.train, splits.validation, labels.get("train"), labels.get("validation"))
+    model.calibrate(splits.calibration, labels.get("calibration"))
     if model.compiled:
         model.optimizer.learning_rate.assign(LEARNING_RATE)  # anew, not at what the schedule left
     else:
         model.compile(_optimizer(model, len(splits.train)))
+    return prior
 
 
 def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:
@@ -169,3 +176,17 @@ def measure(model: Autoencoder, splits: Splits, statistics: Statistics) -> dict[
         if name != "calibration"
     }
     return {**metrics, "rmse_test_pca": rmse(splits.test, baseline)}
+
+
+def measure_classes(model: Autoencoder, splits: Splits, labels: dict[str, np.ndarray]) -> dict[str, float]:
+    """Accuracy, log loss (nats) and expected calibration error of `classify` on the test rows whose label is known."""
+    known = labels["test"] >= 0
+    if not known.any():
+        return {}
+    probability = model.classify(splits.test[known])
+    y = labels["test"][known]
+    return {
+        "accuracy_test": accuracy(probability, y),
+        "log_loss_test": log_loss(probability, y),
+        "calibration_error_test": expected_calibration_error(probability, y),
+    }

@@ -1,5 +1,6 @@
 """Labels of any kind as indices of named classes; labels may be missing."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,8 @@ class Classes:
                 whole numbers nor text.
         """
         known = [label for label in _plain(y) if label is not None]
-        values, counts = np.unique(np.array(known, dtype=object), return_counts=True) if known else ([], [])
+        counted = Counter(known)
+        values = sorted(counted)
         if len(values) < 2:
             what = f"only {values[0]!r}" if len(values) else "none that is known"
             raise InputError(f"Labels must be of two classes or more. Received: {what}.")
@@ -41,7 +43,7 @@ class Classes:
             raise InputError(
                 f"Labels must be of at most {_MOST_CLASSES:,} classes. Received: {len(values):,} different values."
             )
-        alone = [value for value, count in zip(values, counts, strict=True) if count < _FEWEST_ROWS]
+        alone = [value for value in values if counted[value] < _FEWEST_ROWS]
         if alone:
             raise InputError(f"Each class must have two labelled rows or more. Received: one row of {str(alone[0])!r}.")
         return cls(tuple(str(value) for value in values))

@@ -1,13 +1,14 @@
 """Keras layers that make an autoencoder of an encoder and a decoder: losses, latents, scaling, noise."""
 
-from keras_ae.layers.calibration import ConformalPValue
+from keras_ae.layers.calibration import ConformalPValue, Temperature
 from keras_ae.layers.latents import Sampling, bound_log_var
-from keras_ae.layers.losses import GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
+from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
 from keras_ae.layers.noise import MaskingNoise
 from keras_ae.layers.scaling import Proportions, Scaling
 
 __all__ = [
     "ConformalPValue",
+    "CrossEntropyLoss",
     "GaussianKLLoss",
     "KLDivergenceLoss",
     "LossLayer",
@@ -16,5 +17,6 @@ __all__ = [
     "RMSELoss",
     "Sampling",
     "Scaling",
+    "Temperature",
     "bound_log_var",
 ]

@@ -102,6 +102,18 @@ class RMSELoss(LossLayer):
         super().__init__(weight, name=name or ("nll" if calibrated else "rmse"), **kwargs)
         self.reduction = reduction
         self.calibrated = calibrated
+        self.variance = self.add_weight(shape=(), initializer="ones", dtype="float32", trainable=False, name="variance")
+
+    def set_noise(self, mse: float) -> None:
+        """Sets the noise of `log_prob` to its optimum for rows of this mean squared error."""
+        self.variance.assign(max(mse, _RMSE_FLOOR**2))
+
+    def log_prob(self, x: Any, x_hat: Any) -> Any:
+        """log N(x; x_hat, variance) of each row: (batch,), nats."""
+        axes = tuple(range(1, len(x.shape)))
+        error = ops.sum(ops.square(ops.cast(x, "float32") - ops.cast(x_hat, "float32")), axis=axes)
+        features = math.prod(x.shape[1:])
+        return -0.5 * error / self.variance - features / 2 * (ops.log(self.variance) + math.log(2 * math.pi))
 
     def call(self, x: Any, x_hat: Any) -> Any:
         _check_same_shape("RMSELoss", ("x", "x_hat"), x, x_hat)
@@ -196,3 +208,27 @@ class GaussianKLLoss(LossLayer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "free_bits": self.free_bits}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class CrossEntropyLoss(LossLayer):
+    """-log p(y | x) of the label, in nats: the mean over the rows of the batch whose label is known.
+
+    Called on `(label, logits, z)`: indices (batch,), -1 where one is not known, (batch, classes), and the z that the
+    logits come from; returns z. A batch without any label adds nothing.
+
+    Args:
+        weight: factor of the term.
+    """
+
+    reads = ("label", "logits", "z")
+
+    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(weight, name=name or "cross_entropy", **kwargs)
+
+    def call(self, label: Any, logits: Any, z: Any) -> Any:
+        log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        one_hot = ops.equal(ops.expand_dims(label, -1), ops.arange(logits.shape[-1], dtype=label.dtype))
+        known = ops.sum(ops.cast(label >= 0, "float32"))
+        self.add_term(-ops.sum(ops.where(one_hot, log_p, 0.0)) / ops.maximum(known, 1.0), logits)
+        return z

@@ -11,6 +11,7 @@ import keras
 
 from keras_ae.networks.conv import conv_decoder, conv_encoder
 from keras_ae.networks.dense import dense_decoder, dense_encoder
+from keras_ae.networks.labels import classifier_head, conditional_decoder
 from keras_ae.networks.linear import (
     PrincipalComponents,
     fit_pca,
@@ -48,6 +49,8 @@ __all__ = [
     "NETWORKS",
     "Network",
     "PrincipalComponents",
+    "classifier_head",
+    "conditional_decoder",
     "conv_decoder",
     "conv_encoder",
     "dense_decoder",

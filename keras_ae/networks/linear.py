@@ -135,7 +135,10 @@ def start_from_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalCom
     kernel = (pca.components / deviation[:, None]).T
     kernel = np.where(pca.variances > 0, kernel, 0.0).astype("float32")
     to_z.kernel.assign(kernel)
-    to_x.kernel.assign(pca.components * deviation[:, None])
+    # Of a conditional decoder the rows of the label come after those of z, and start at zero.
+    rows = np.zeros(to_x.kernel.shape, "float32")
+    rows[: len(deviation)] = pca.components * deviation[:, None]
+    to_x.kernel.assign(rows)
     for layer, bias in (
         (_layer(encoder, "mean") or to_z, -pca.mean @ kernel),
         (_layer(decoder, "correction") or to_x, pca.mean),
