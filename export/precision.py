@@ -19,6 +19,7 @@ from keras_ae.export.to_onnx import FOLDER, IR_VERSION, nodes_of, save_models
 
 from keras_ae import bench, runtime
 from keras_ae.errors import ExportError, InputError, KerasAEError
+from keras_ae.layers import ConformalPValue
 from keras_ae.models import Autoencoder, standard_normal
 
 MOST_WORSE = 0.02
@@ -339,12 +340,14 @@ def _recalibrate(score: Any, model: Autoencoder, rows: np.ndarray) -> None:
     count = int(np.isfinite(known).sum())
     scores = np.concatenate([session.run(["score"], {key: rows[i : i + 1]})[0] for i in range(count)])
     renewed = np.concatenate([known[: len(known) - count], np.sort(scores)]).astype("float32")
-    for tensor in score.graph.initializer:
-        array = onnx.numpy_helper.to_array(tensor)
-        if array.size == known.size and np.array_equal(array.ravel(), known):
-            tensor.CopyFrom(onnx.numpy_helper.from_array(renewed.reshape(array.shape), tensor.name))
-            return
-    raise ExportError("The scores behind the p-values must stand in the graph of `score` as one constant.")
+    for old, new in zip(ConformalPValue.constants(known), ConformalPValue.constants(renewed), strict=True):
+        held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in score.graph.initializer}
+        names = [name for name, array in held.items() if np.array_equal(array.ravel(), old)]
+        if not names:
+            raise ExportError("The scores behind the p-values must stand in the graph of `score` as constants.")
+        for tensor in score.graph.initializer:
+            if tensor.name in names:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(new.reshape(held[tensor.name].shape), tensor.name))
 
 
 def _runner(folder: Path) -> Run:

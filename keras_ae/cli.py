@@ -251,7 +251,7 @@ def generate(
 
     check_output(out)
     model = runtime.load(artifact)
-    write_rows(out, {"x": model.generate(n, seed)}, model.columns)
+    write_rows(out, {"x": model.generate(n, seed=seed)}, model.columns)
 
 
 @app.command()

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-_COMPONENTS = (1, 4, 16, 48)
+_COMPONENTS = (1, 4, 16, 48, 128)
 """Of a mixture over all rows, and, divided among them, of the mixtures of classes."""
 _MOST_ROWS = 20_000
 """Latents that a mixture is fitted to, at most."""
@@ -177,8 +177,8 @@ def fit_prior(
     """Fits the candidates to latents of training rows, and takes the likeliest on held-out ones; of two within a
     standard error of the difference, the simpler.
 
-    Candidates: `standard`, N(0, I); `gaussian`; `mixture_4` and on; where there are classes and `separate`, one of
-    `gaussian_per_class` and `mixture_4_per_class` and on.
+    Candidates: `standard`, N(0, I); `gaussian`; `mixture_4` and on; where there are classes `gaussian_per_class`,
+    `mixture_4_per_class` and on, and no others where the label must tell where z lies.
 
     Args:
         z: latents (rows, n) of training rows; draws from the posterior where there is one.
@@ -186,7 +186,8 @@ def fit_prior(
         y: indices of the classes of z, -1 where one is not known.
         y_held_out: of held_out.
         classes: number of classes; 0 for none.
-        separate: the label tells where z lies; False where the decoder is told the label, and z is independent of it.
+        separate: only candidates that draw p(z | y); False where the decoder is told the label too, so that z may be
+            independent of it.
         seed: of the mixtures' starts.
 
     Raises:
@@ -195,24 +196,24 @@ def fit_prior(
     started = time.perf_counter()
     z, held_out = (part.reshape(len(part), -1).astype("float64") for part in (z, held_out))
     frequency = np.ones(1)
-    groups = [np.arange(len(z))]
+    every = [np.arange(len(z))]
+    groupings = [every]
     if classes:
         assert y is not None
         frequency = np.bincount(y[y >= 0], minlength=classes).astype("float64")
         if not frequency.all():
             raise ValueError(f"Each class needs a labelled row. Received: none of class {int(np.argmin(frequency))}.")
         frequency /= frequency.sum()
-        if separate:
-            groups = [np.flatnonzero(y == i) for i in range(classes)]
+        of_class = [np.flatnonzero(y == i) for i in range(classes)]
+        groupings = [of_class] if separate else [every, of_class]
     candidates = {} if classes and separate else {"standard": _standard(z.shape[1], frequency)}
-    for components in _COMPONENTS:
-        each = max(1, round(components / len(groups))) if components > 1 else 1
-        kind = ("gaussian" if each == 1 else f"mixture_{each}") + ("_per_class" if len(groups) > 1 else "")
-        if kind not in candidates and _enough(z, groups, each):
-            candidates[kind] = _fitted(z, groups, each, frequency, seed)
-    nats = {
-        kind: _log_likelihood(layer, held_out, y_held_out if separate else None) for kind, layer in candidates.items()
-    }
+    for groups in groupings:
+        for components in _COMPONENTS:
+            each = max(1, round(components / len(groups))) if components > 1 else 1
+            kind = ("gaussian" if each == 1 else f"mixture_{each}") + ("_per_class" if len(groups) > 1 else "")
+            if kind not in candidates and _enough(z, groups, each):
+                candidates[kind] = _fitted(z, groups, each, frequency, seed)
+    nats = {kind: _log_likelihood(layer, held_out, y_held_out) for kind, layer in candidates.items()}
     chosen = next(iter(candidates))
     for kind in candidates:
         gain = nats[kind] - nats[chosen]

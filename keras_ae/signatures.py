@@ -26,7 +26,7 @@ def signatures(manifest: dict[str, Any]) -> Signatures:
         "reconstruct": {"inputs": {"x": x}, "outputs": {"x_hat": x_hat}},
         "score": {
             "inputs": {"x": x},
-            "outputs": {"score": row, **({"p_value": row} if manifest["calibration_rows"] else {})},
+            "outputs": {"score": row, **({"p_value": row} if manifest.get("calibration_rows") else {})},
         },
         "classify": {"inputs": {"x": x}, "outputs": {"probability": _float32([len(classes)])}},
         "generate": {"inputs": {"epsilon": noise, **label}, "outputs": {"x": x_hat}},

@@ -198,7 +198,7 @@ def open_parquet(path: Path) -> Iterator[Any]:
             if not len(file.schema_arrow) or not file.metadata.num_rows:
                 raise InputError(f"{path} holds no rows.")
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a readable parquet file: {error}") from error
 
 

@@ -44,6 +44,11 @@ class ConformalPValue(keras.layers.Layer):
         scores = ops.convert_to_numpy(self.scores)
         return scores[np.isfinite(scores)]
 
+    @staticmethod
+    def constants(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What stands in an exported graph for sorted scores (2,000,): themselves, and the last of each block."""
+        return scores, scores[_BLOCK - 1 :: _BLOCK]
+
     def call(self, score: Any) -> Any:
         # Places that are not taken hold -inf: below every score, and not counted.
         score = ops.expand_dims(score, -1)
