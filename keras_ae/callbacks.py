@@ -1,6 +1,7 @@
 """Keras callbacks that autoencoders need."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -76,7 +77,7 @@ class BestWeights(keras.callbacks.Callback):
     ends.
 
     Args:
-        monitor: key of the epoch's logs.
+        monitor: key of the epoch's logs, or several with a weight each, whose weighted sum counts.
         patience: validated epochs without a new best before a cut.
         cuts: of the learning rate, before training stops.
         factor: of each cut.
@@ -85,14 +86,15 @@ class BestWeights(keras.callbacks.Callback):
 
     def __init__(
         self,
-        monitor: str = "val_loss",
+        monitor: str | Mapping[str, float] = "val_loss",
         patience: int = 6,
         cuts: int = 3,
         factor: float = 0.3,
         initial: float = np.inf,
     ) -> None:
         super().__init__()
-        self.monitor, self.patience, self.cuts, self.factor = monitor, patience, cuts, factor
+        self.monitor = {monitor: 1.0} if isinstance(monitor, str) else dict(monitor)
+        self.patience, self.cuts, self.factor = patience, cuts, factor
         self.best, self.best_epoch = float(initial), 0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -100,9 +102,9 @@ class BestWeights(keras.callbacks.Callback):
         self._waited = self._made = 0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        value = (logs or {}).get(self.monitor)
-        if value is None:
+        if not logs or any(name not in logs for name in self.monitor):
             return
+        value = sum(weight * logs[name] for name, weight in self.monitor.items())
         if np.isfinite(value) and value < self.best:
             self.best, self.best_epoch, self._waited = float(value), epoch + 1, 0
             self._weights = self.model.get_weights()

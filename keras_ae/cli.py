@@ -94,6 +94,9 @@ def fit(
         list[Precision] | None,
         typer.Option("--precision", help="ONNX also in int8 or float16, where it is as fast and as good; repeat."),
     ] = None,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Don't learn from labels that the source has.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train on raw data, export, verify: one artifact, raw data in and raw data out.
@@ -124,6 +127,7 @@ def fit(
             network,
             dtype,
             precisions=[name.value for name in precision or ()],
+            labels=False if no_labels else None,
             progress=progress,
             **options,
         )
@@ -137,6 +141,8 @@ def fit(
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
     typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA: {metrics['rmse_test_pca']:.4g})")
+    if "accuracy_test" in metrics:
+        typer.echo(f"  accuracy             {metrics['accuracy_test']:.4g} of {len(fitted.model.classes)} classes")
     for kind, figures in fitted.manifest["exports"].items():
         typer.echo(f"  {kind:<20} agrees with Keras to {figures['max_rel_diff']:.1e} relative")
     for name, figures in fitted.manifest.get("precisions", {}).items():
@@ -173,6 +179,8 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
     if manifest.get("columns"):
         typer.echo(f"  columns    {', '.join(manifest['columns'])}")
     typer.echo(f"  latents    {manifest['latent_dim']}")
+    if manifest.get("classes"):
+        typer.echo(f"  classes    {_some(manifest['classes'])}")
     typer.echo(f"  functions  {', '.join(manifest['functions'])}")
     for name, value in manifest.get("metrics", {}).items():
         typer.echo(f"  {name:<16} {value:.6g}")
@@ -239,10 +247,22 @@ def score(artifact: Artifact, rows: Input, out: Out) -> None:
 
 
 @app.command()
+def classify(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Raw rows to the probability of each class, p(y | x), one column a class.
+
+    Of an artifact that was trained with labels.
+    """
+    _apply("classify", artifact, rows, out)
+
+
+@app.command()
 def generate(
     artifact: Artifact,
     out: Out,
     n: Annotated[int, typer.Option("--n", "-n", help="Rows to generate.")],
+    label: Annotated[
+        str | None, typer.Option(help="Class of the rows, by name. [default: each by its frequency]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same rows. [default: new rows each time]")] = None,
 ) -> None:
     """New rows, in raw units, drawn from the model."""
@@ -251,7 +271,7 @@ def generate(
 
     check_output(out)
     model = runtime.load(artifact)
-    write_rows(out, {"x": model.generate(n, seed=seed)}, model.columns)
+    write_rows(out, {"x": model.generate(n, label, seed)}, model.columns)
 
 
 @app.command()
@@ -465,6 +485,10 @@ def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
     model = runtime.load(artifact)
     with _rows_progress(function) as on_rows:
         run_file(model, function, source, out, on_rows)
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _gains(figures: dict[str, Any]) -> str:

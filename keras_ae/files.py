@@ -16,7 +16,7 @@ _KEYS = {"x_hat": "x"}  # in a file there is but one x
 
 
 def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRows = lambda done, total: None) -> None:
-    """Runs `encode`, `decode`, `reconstruct` or `score` on every row of a file, in batches.
+    """Runs `encode`, `decode`, `reconstruct`, `score` or `classify` on every row of a file, in batches.
 
     One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the file,
     unless one of the two is an .npz. A table's columns are matched by name with those trained on.
@@ -33,10 +33,12 @@ def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRo
             or written.
     """
     check_output(out)
+    model.check(function)
     total, batches = read_batches(source)
     taken = model.columns if function != "decode" else None
     results = ahead(model.stream(function, (_arranged(rows, taken, source) for rows in batches)))
     columns = model.columns if function in ("decode", "reconstruct") else None
+    columns = model.classes if function == "classify" else columns
     write_batches(out, _counted(results, total, on_rows), columns)
 
 

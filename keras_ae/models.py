@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_ae.data.labels import UNKNOWN, label_index
-from keras_ae.layers import ConformalPValue, RMSELoss, Sampling, Temperature
+from keras_ae.layers import ConformalPValue, LogarithmicPool, RMSELoss, Sampling
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
 from keras_ae.resident import ResidentModel
 
@@ -42,7 +42,8 @@ class Autoencoder(ResidentModel):
         input_dtype: of raw x, for instance "uint8" for pixels.
         classes: names of the classes, where observations have labels.
         classifier: Keras model from z (batch, ...) to logits (batch, classes), trained by a loss layer among the
-            regularizers that reads them (CrossEntropyLoss). Without it `classify` goes by Bayes' rule.
+            regularizers that reads them (CrossEntropyLoss). `classify` pools it with Bayes' rule, p(y | x) from
+            p(x | y) and p(y); without it, Bayes' rule stands alone.
         prior: layer from standard normal noise, and a label where there are classes, to z (`keras_ae.priors`); N(0, I)
             by default.
 
@@ -109,8 +110,8 @@ class Autoencoder(ResidentModel):
             self.prior.build((None, self.prior.epsilon_dim))
         self.p_value = ConformalPValue(name="p_value")
         self.p_value.build((None,))
-        self.temperature = Temperature(name="temperature")
-        self.temperature.build((None, len(classes)))
+        self.pool = LogarithmicPool(1 if classifier is None else 2, name="pool")
+        self.pool.build()
         self._compiled_functions: dict[str, Any] = {}
 
     @property
@@ -191,13 +192,8 @@ class Autoencoder(ResidentModel):
         graphs["decode"] = ([z, *(with_label if self.conditional else [])], {"x": self._raw(self._decoded(z, label))})
         likeliest = None
         if self.classes:
-            if self.classifier is not None:
-                logits = ops.cast(self.classifier(mean, training=False), "float32")
-            else:
-                logits = _BayesRule(self.prior, self.decoder if self.conditional else None, self.reconstruction)(
-                    [scaled, mean]
-                )
-            graphs["classify"] = (x, {"probability": ops.softmax(self.temperature(logits), axis=-1)})
+            logits = self.pool(self._opinions(scaled, mean))
+            graphs["classify"] = (x, {"probability": ops.softmax(logits, axis=-1)})
             likeliest = ops.cast(ops.equal(logits, ops.max(logits, axis=-1, keepdims=True)), "float32")
         x_hat = self._decoded(mean, likeliest)
         graphs["reconstruct"] = (x, {"x_hat": self._raw(x_hat, like=x)})
@@ -215,6 +211,11 @@ class Autoencoder(ResidentModel):
         ordered = [name for name in FUNCTIONS if name in graphs]
         return {name: _graph(name, *graphs[name]) for name in ordered}
 
+    def _opinions(self, scaled: Any, mean: Any) -> list[Any]:
+        """Logits (batch, classes) of p(y | x) by Bayes' rule, and by the head where there is one."""
+        bayes = _BayesRule(self.prior, self.decoder if self.conditional else None, self.reconstruction)([scaled, mean])
+        return [bayes] if self.classifier is None else [bayes, self.classifier(mean, training=False)]
+
     def _decoded(self, z: Any, label: Any) -> Any:
         """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
         if not self.conditional:
@@ -227,7 +228,7 @@ class Autoencoder(ResidentModel):
 
     def calibrate(self, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 1024) -> None:
         """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
-        their labels y (rows,), -1 where one is not known, sets the temperature of `classify`."""
+        their labels y (rows,), -1 where one is not known, weighs the opinions behind `classify`."""
         scores = self.score(x, batch_size)["score"]
         if isinstance(self.reconstruction, RMSELoss):
             self.reconstruction.set_noise(float(np.mean(np.square(scores, dtype="float64"))))
@@ -235,10 +236,15 @@ class Autoencoder(ResidentModel):
         if y is not None and self.classes:
             known = np.asarray(y) != UNKNOWN
             if known.any():
-                self.temperature.reset()
-                probability = self.classify(x[known], batch_size)
-                self.temperature.fit(np.log(np.maximum(probability, np.finfo("float32").tiny)), np.asarray(y)[known])
+                self.pool.fit(self._opinions_of(x[known], batch_size), np.asarray(y)[known])
         self._compiled_functions.clear()
+
+    def _opinions_of(self, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
+        rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
+        scaled = self.scaling(rows) if self.scaling is not None else rows
+        mean = _at_inference(self.latent, self.encoder(scaled, training=False))
+        found = keras.Model(rows, self._opinions(scaled, mean)).predict(x, batch_size=batch_size, verbose=0)
+        return found if isinstance(found, list) else [found]
 
     def fit_prior(
         self,

@@ -16,7 +16,6 @@ import numpy as np
 from keras_ae import __version__, artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import Splits, Statistics, fit_scaling, load_source, split
-from keras_ae.data.labels import Classes
 from keras_ae.data.sources import Source
 from keras_ae.errors import ArtifactError, ExportError, InputError
 from keras_ae.export import (
@@ -30,6 +29,7 @@ from keras_ae.export import (
     verify_precision,
 )
 from keras_ae.export.parity import BATCHES, TOLERANCE
+from keras_ae.labelling import labels_of
 from keras_ae.models import Autoencoder
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
@@ -88,7 +88,7 @@ def fit(
     dtype: str = "float32",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     precisions: Sequence[str] = (),
-    labels: bool = False,
+    labels: bool | None = None,
     progress: Progress = _silent,
     **options: Any,
 ) -> Fitted:
@@ -108,7 +108,8 @@ def fit(
         precisions: `int8`, `float16`: ONNX graphs beside those in float32. One that is slower than float32, or adds
             more than 2 % to the RMSE, is left out; the manifest says why.
         labels: learn from the labels of the source too, so that the artifact can `classify`, and `generate` what is
-            asked for. NaN, None, "" and -1 are labels that are missing.
+            asked for; by default where it has some that can be used. NaN, None, "" and -1 are labels that are missing:
+            they are spread from the others along neighbours.
         progress: is told in a few words what runs, and its share done where that is known.
         **options: of the recipe and the network.
 
@@ -131,13 +132,13 @@ def fit(
         data = source if isinstance(source, Source) else load_source(source)
         splits = split(data, seed)
         statistics = fit_scaling(splits.train)
-        classes, by_split = _classes(data, splits, labels)
+        known = labels_of(data, splits, statistics, labels, seed)
         shape = splits.train.shape[1:]
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
         keras.utils.set_random_seed(seed)
         try:
             model = build(
-                recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], classes, **options
+                recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], known.classes, **options
             )
         except (TypeError, ValueError) as error:
             given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
@@ -151,7 +152,7 @@ def fit(
             splits,
             statistics,
             recipe,
-            by_split,
+            known,
             epochs,
             batch_size,
             callbacks,
@@ -159,11 +160,9 @@ def fit(
         )
         if dtype == "bfloat16":
             model = in_float32(model)
-        prior = finish(model, splits, by_split)
-        metrics = measure(model, splits, statistics)
-        if classes:
-            metrics |= measure_classes(model, splits, by_split)
-        notes = _notes(data, splits, statistics)
+        prior = finish(model, splits, known)
+        metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
+        notes = [*_notes(data, splits, statistics), *known.notes]
         manifest = {
             "recipe": recipe,
             "options": options,
@@ -421,18 +420,6 @@ def _check_new(out: str | Path) -> None:
 def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
     largest = {key: max(entry[key] for entry in figures.values()) for key in ("max_abs_diff", "max_rel_diff")}
     return {**largest, "tolerance_rel": TOLERANCE, "batches": list(BATCHES), "functions": figures}
-
-
-def _classes(data: Source, splits: Splits, asked: bool) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Names of the classes, and the labels of each split as their indices; nothing where labels aren't asked for."""
-    if not asked:
-        return (), {}
-    if splits.labels is None:
-        raise InputError(
-            f"`labels` need a source that has some: `y` in .npz, or images in a folder a class. Received: {data.name}."
-        )
-    classes = Classes.of(np.concatenate([splits.labels[name] for name in ("train", "validation", "calibration")]))
-    return classes.names, {name: classes.index(y) for name, y in splits.labels.items()}
 
 
 def _check_sign(model: Autoencoder, data: Source) -> None:

@@ -138,9 +138,8 @@ RECIPES: dict[str, Recipe] = {
 }
 
 DEFAULT = "vae"
-_LABEL_WEIGHT = 0.1
-"""Of the cross-entropy, times the features of x: the other term, nats of x, grows with them (Kingma et al. 2014,
-"Semi-supervised learning with deep generative models", equation 9)."""
+_LABEL_WEIGHT = 0.3
+"""Of the cross-entropy, for each feature of x or for an error that is a mean over them."""
 
 
 def default_network(input_shape: Sequence[int]) -> str:
@@ -182,6 +181,7 @@ def build(
     input_dtype: str = "float32",
     dtype: str = "float32",
     classes: Sequence[str] = (),
+    conditional: bool = False,
     **options: Any,
 ) -> Autoencoder:
     """Builds an untrained autoencoder of a named family.
@@ -193,8 +193,8 @@ def build(
         network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
         input_dtype: of raw x.
         dtype: policy of encoder and decoder, such as "mixed_bfloat16"; losses are in float32.
-        classes: names of the classes of labels. A head on z learns p(y | x) beside the rest; in a conditional recipe
-            the decoder takes the label instead, and p(y | x) follows by Bayes' rule.
+        classes: names of the classes of labels. A head on z learns p(y | x) beside the rest.
+        conditional: the decoder takes the label too, and p(y | x) follows by Bayes' rule instead, as in `cvae`.
         **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
 
     Raises:
@@ -206,8 +206,9 @@ def build(
         raise ValueError(f"Recipe {recipe!r} needs network {entry.network!r}. Received: {network!r}.")
     builders = _choose("network", network or entry.network or default_network(shape), NETWORKS)
     _check_dims(shape, latent_dim)
-    if entry.conditional and not classes:
-        raise ValueError(f"Recipe {recipe!r} needs labels, of two classes or more. Received none.")
+    conditional = conditional or entry.conditional
+    if conditional and not classes:
+        raise ValueError("A conditional decoder, as of recipe 'cvae', needs labels of two classes. Received none.")
 
     network_options = tuple(inspect.signature(builders.encoder).parameters)[3:]
     unknown = [name for name in options if name not in entry.options + network_options]
@@ -222,12 +223,15 @@ def build(
         if parts.front is not None:
             x = keras.Input(shape, name="x")
             encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
-        width = latent_dim + (len(classes) if entry.conditional else 0)
+        width = latent_dim + (len(classes) if conditional else 0)
         decoder = builders.decoder(shape, width, output_activation=parts.output_activation, **for_network)
-        if entry.conditional:
+        if conditional:
             decoder = conditional_decoder(decoder, latent_dim)
-    has_head = bool(classes) and not entry.conditional
-    head = [CrossEntropyLoss(_LABEL_WEIGHT * math.prod(shape))] if has_head else []
+    has_head = bool(classes) and not conditional and entry.network != "linear"
+    # A likelihood is in nats of all features, and grows with them (Kingma et al. 2014, "Semi-supervised learning with
+    # deep generative models", equation 9).
+    size = math.prod(shape) if getattr(parts.reconstruction, "is_likelihood", False) else 1
+    head = [CrossEntropyLoss(_LABEL_WEIGHT * size)] if has_head else []
     return Autoencoder(
         encoder,
         decoder,

@@ -76,8 +76,7 @@ class Model:
 
     def classify(self, x: np.ndarray) -> np.ndarray:
         """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
-        if "classify" not in self.signatures:
-            raise InputError("`classify` needs a model that was trained with labels. Received one without classes.")
+        self.check("classify")
         return self._run("classify", {"x": self._rows(x)})["probability"]
 
     def generate(self, n: int, y: Any = None, seed: int | None = None) -> np.ndarray:
@@ -139,7 +138,13 @@ class Model:
         shape = (n, *self.signatures["generate"]["inputs"]["epsilon"]["shape"])
         return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
+    def check(self, function: str) -> None:
+        """Raises InputError for a function that the artifact does not have."""
+        self._signature(function)
+
     def _signature(self, function: str) -> dict[str, dict[str, Any]]:
+        if function == "classify" and function not in self.signatures:
+            raise InputError("`classify` needs a model that was trained with labels. Received: one without classes.")
         if function not in self.signatures:
             known = ", ".join(self.signatures)
             raise InputError(f"`function` must be one of {known}. Received: {function!r}.")

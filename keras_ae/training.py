@@ -11,9 +11,11 @@ import numpy as np
 
 from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.data import Splits, Statistics
+from keras_ae.data.labels import UNKNOWN
 from keras_ae.errors import InputError
 from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
-from keras_ae.layers import Scaling
+from keras_ae.labelling import Labels
+from keras_ae.layers import CrossEntropyLoss, Scaling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
@@ -68,7 +70,7 @@ def train(
     splits: Splits,
     statistics: Statistics,
     recipe: str,
-    labels: dict[str, np.ndarray],
+    labels: Labels,
     epochs: int | None = None,
     batch_size: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -91,13 +93,16 @@ def train(
     best_epoch = 0
     closed_form = RECIPES[recipe].network == "linear"
     if epochs and not closed_form:
-        # The reconstruction alone: at inference z is the mean, so the whole loss would look best where the posterior is
-        # widest and training has not begun.
-        term = model.reconstruction.name
-        initial = model.evaluate(
-            splits.validation, labels.get("validation"), batch_size=VALIDATION_BATCH, verbose=0, return_dict=True
-        )[term]
-        best = BestWeights(f"val_{term}", initial=initial)
+        # Reconstruction and classes alone: at inference z is the mean, so the whole loss would look best where the
+        # posterior is widest and training has not begun.
+        judging = [model.reconstruction, *(t for t in model.regularizers if isinstance(t, CrossEntropyLoss))]
+        weights = {term.name: term.initial_weight for term in judging}
+        y = labels.learned.get("validation")
+        before = model.evaluate(splits.validation, y, batch_size=VALIDATION_BATCH, verbose=0, return_dict=True)
+        best = BestWeights(
+            {f"val_{name}": weight for name, weight in weights.items()},
+            initial=sum(weight * before[name] for name, weight in weights.items()),
+        )
         total = epochs
 
         def tell(epoch: int, logs: Any) -> None:
@@ -106,10 +111,10 @@ def train(
         every = max(1, epochs // _VALIDATIONS)
         fitted = model.fit(
             splits.train,
-            labels.get("train"),
+            labels.learned.get("train"),
             batch_size=batch_size,
             epochs=epochs,
-            validation_data=(splits.validation, labels["validation"]) if labels else splits.validation,
+            validation_data=splits.validation if y is None else (splits.validation, y),
             validation_freq=every,
             callbacks=[CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks],
             verbose=0,
@@ -124,10 +129,11 @@ def train(
     return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
 
 
-def finish(model: Autoencoder, splits: Splits, labels: dict[str, np.ndarray]) -> FittedPrior:
+def finish(model: Autoencoder, splits: Splits, labels: Labels) -> FittedPrior:
     """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with."""
-    prior = model.fit_prior(splits.train, splits.validation, labels.get("train"), labels.get("validation"))
-    model.calibrate(splits.calibration, labels.get("calibration"))
+    y = labels.learned
+    prior = model.fit_prior(splits.train, splits.validation, y.get("train"), y.get("validation"))
+    model.calibrate(splits.calibration, labels.of_calibration())
     if model.compiled:
         model.optimizer.learning_rate.assign(LEARNING_RATE)  # anew, not at what the schedule left
     else:
@@ -151,12 +157,7 @@ def start(model: Autoencoder, x: np.ndarray, statistics: Statistics) -> None:
     if not isinstance(model.scaling, Scaling):
         return
     model.scaling.set_statistics(statistics.shift, statistics.scale)
-    start_from_pca(model.encoder, model.decoder, fit_pca(scaled(x, statistics), model.latent_dim))
-
-
-def scaled(x: np.ndarray, statistics: Statistics) -> np.ndarray:
-    """Raw x in network units, float32."""
-    return (x.astype("float32") - statistics.shift) / statistics.scale
+    start_from_pca(model.encoder, model.decoder, fit_pca(statistics.scaled(x), model.latent_dim))
 
 
 def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:
@@ -168,8 +169,8 @@ def measure(model: Autoencoder, splits: Splits, statistics: Statistics) -> dict[
     """RMSE per feature in raw units on each split, beside PCA's with as many components, fitted on the training
     rows.
     """
-    pca = fit_pca(scaled(splits.train, statistics), model.latent_dim)
-    baseline = pca.reconstruct(scaled(splits.test, statistics)) * statistics.scale + statistics.shift
+    pca = fit_pca(statistics.scaled(splits.train), model.latent_dim)
+    baseline = pca.reconstruct(statistics.scaled(splits.test)) * statistics.scale + statistics.shift
     metrics = {
         f"rmse_{name}": rmse(rows, model.reconstruct(rows))
         for name, rows in splits.parts().items()
@@ -178,13 +179,13 @@ def measure(model: Autoencoder, splits: Splits, statistics: Statistics) -> dict[
     return {**metrics, "rmse_test_pca": rmse(splits.test, baseline)}
 
 
-def measure_classes(model: Autoencoder, splits: Splits, labels: dict[str, np.ndarray]) -> dict[str, float]:
+def measure_classes(model: Autoencoder, splits: Splits, labels: Labels) -> dict[str, float]:
     """Accuracy, log loss (nats) and expected calibration error of `classify` on the test rows whose label is known."""
-    known = labels["test"] >= 0
+    y = labels.known.get("test", np.empty(0))
+    known = y != UNKNOWN
     if not known.any():
         return {}
-    probability = model.classify(splits.test[known])
-    y = labels["test"][known]
+    probability, y = model.classify(splits.test[known]), y[known]
     return {
         "accuracy_test": accuracy(probability, y),
         "log_loss_test": log_loss(probability, y),

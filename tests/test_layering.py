@@ -19,6 +19,7 @@ LAYERS = [
     ("networks", "priors", "resident", "callbacks", "provenance", "runtime"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("recipes", "export", "bfloat16"),
+    ("labelling",),
     ("training",),
     ("pipeline",),
     ("cli",),

@@ -23,6 +23,10 @@ class Statistics:
     shared: bool
     constant: tuple[int, ...]
 
+    def scaled(self, x: np.ndarray) -> np.ndarray:
+        """Raw x (rows, ...) in network units, float32."""
+        return (x.astype("float32") - self.shift) / self.scale
+
 
 def fit_scaling(x: np.ndarray) -> Statistics:
     """Mean and scale of raw training rows x (rows, ...).

@@ -1,6 +1,6 @@
 """Keras layers that make an autoencoder of an encoder and a decoder: losses, latents, scaling, noise."""
 
-from keras_ae.layers.calibration import ConformalPValue, Temperature
+from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
 from keras_ae.layers.noise import MaskingNoise
@@ -17,6 +17,6 @@ __all__ = [
     "RMSELoss",
     "Sampling",
     "Scaling",
-    "Temperature",
+    "LogarithmicPool",
     "bound_log_var",
 ]

@@ -11,6 +11,8 @@ CAPACITY = 2000
 _BLOCK = 50
 """A sorted list of 2,000 is searched in two steps: which of 40 blocks of 50, then where in it."""
 _BLOCKS = CAPACITY // _BLOCK
+_MOST_SHARE = 100.0
+"""Of an opinion: one that is always right would have no limit."""
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -64,35 +66,62 @@ class ConformalPValue(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Temperature(keras.layers.Layer):
-    """Divides logits (batch, classes) by one number, so that their softmax is calibrated (Guo et al. 2017, "On
-    calibration of modern neural networks", section 4.2). Which class is the likeliest does not change.
+class LogarithmicPool(keras.layers.Layer):
+    """Opinions about the class of x, each a distribution, as one: p(y | x) = softmax of sum_i w_i log p_i(y | x), the
+    logarithmic opinion pool (Genest and Zidek 1986, "Combining probability distributions", equation 3.9).
+
+    Called on a list of `opinions` logits (batch, classes); returns logits. A single opinion's weight is the inverse of
+    a temperature (Guo et al. 2017, "On calibration of modern neural networks", section 4.2).
+
+    Args:
+        opinions: how many there are.
     """
 
-    def build(self, input_shape: Any) -> None:
-        self.temperature = self.add_weight(
-            shape=(), initializer="ones", dtype="float32", trainable=False, name="temperature"
+    def __init__(self, opinions: int, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.opinions = int(opinions)
+
+    def build(self, input_shape: Any = None) -> None:
+        self.shares = self.add_weight(
+            shape=(self.opinions,),
+            initializer=keras.initializers.Constant(1.0 / self.opinions),
+            dtype="float32",
+            trainable=False,
+            name="shares",
         )
 
-    def reset(self) -> None:
-        """Back to logits as they are."""
-        self.temperature.assign(1.0)
+    def fit(self, opinions: list[np.ndarray], y: np.ndarray) -> None:
+        """Sets the weights, none of them negative, that give labels y (rows,), indices, of rows that were not trained
+        on, the highest likelihood; the problem is convex.
 
-    def fit(self, logits: np.ndarray, y: np.ndarray) -> None:
-        """Sets the temperature that gives labels y (rows,), indices, of rows that were not trained on, the highest
-        likelihood; between 1/100 and 100."""
-        from scipy.optimize import minimize_scalar
+        Args:
+            opinions: logits (rows, classes) of each.
+            y: indices of classes.
+        """
+        from scipy.optimize import minimize
         from scipy.special import log_softmax
 
-        def loss(log_temperature: float) -> float:
-            scaled = log_softmax(logits.astype("float64") / np.exp(log_temperature), axis=1)
-            return -float(np.mean(scaled[np.arange(len(y)), y]))
+        log_p = np.stack([log_softmax(logits.astype("float64"), axis=1) for logits in opinions])
+        rows = np.arange(len(y))
 
-        most = float(np.log(100.0))
-        self.temperature.assign(np.exp(minimize_scalar(loss, bounds=(-most, most), method="bounded").x))
+        def loss(shares: np.ndarray) -> tuple[float, np.ndarray]:
+            pooled = log_softmax(np.tensordot(shares, log_p, 1), axis=1)
+            wrong = np.exp(pooled)
+            wrong[rows, y] -= 1.0
+            return -float(pooled[rows, y].mean()), np.einsum("irc,rc->i", log_p, wrong) / len(y)
 
-    def call(self, logits: Any) -> Any:
-        return logits / self.temperature
+        start = np.full(len(log_p), 1.0 / len(log_p))
+        found = minimize(loss, start, jac=True, bounds=[(0.0, _MOST_SHARE)] * len(log_p), method="L-BFGS-B")
+        self.shares.assign(found.x if found.x.sum() > 0 else start)
+
+    def call(self, opinions: Any) -> Any:
+        logs = [ops.log_softmax(ops.cast(logits, "float32"), axis=-1) for logits in opinions]
+        return sum(self.shares[i] * log_p for i, log_p in enumerate(logs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
+        return input_shape[0]
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "opinions": self.opinions}

@@ -42,6 +42,11 @@ class LossLayer(keras.layers.Layer):
         )
         self.tracker = keras.metrics.Mean(name=self.name)
 
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether the term is -log p(x | z), in nats of all features together."""
+        return hasattr(self, "log_prob")
+
     def add_term(self, value: Any, like: Any) -> None:
         """Adds a scalar, the mean over the batch of `like`; the metric weighs batches by their rows, as `loss` does."""
         self.add_loss(self.weight * value)
@@ -103,6 +108,10 @@ class RMSELoss(LossLayer):
         self.reduction = reduction
         self.calibrated = calibrated
         self.variance = self.add_weight(shape=(), initializer="ones", dtype="float32", trainable=False, name="variance")
+
+    @property
+    def is_likelihood(self) -> bool:
+        return self.calibrated
 
     def set_noise(self, mse: float) -> None:
         """Sets the noise of `log_prob` to its optimum for rows of this mean squared error."""
