@@ -53,9 +53,9 @@ def grpc_address(model):
         def Predict(self, request, context):  # noqa: N802  (the service's name)
             if request.model_spec.name != "digits":
                 context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found: {request.model_spec.name}")
-            (array,) = (tf.make_ndarray(tensor) for tensor in request.inputs.values())
+            arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
             response = predict_pb2.PredictResponse()
-            for name, output in model.run(request.model_spec.signature_name, array).items():
+            for name, output in model.run(request.model_spec.signature_name, arrays).items():
                 response.outputs[name].CopyFrom(tf.make_tensor_proto(output))
                 if name == "p_value":  # TF Serving's other way of writing a tensor
                     response.outputs[name].ClearField("tensor_content")
@@ -99,7 +99,9 @@ def test_it_gives_what_the_runtime_gives(digits, model):
     np.testing.assert_allclose(digits.reconstruct(x), model.reconstruct(x), **close)
     for name, values in digits.score(x).items():
         np.testing.assert_allclose(values, model.score(x)[name], **close)
+    np.testing.assert_allclose(digits.classify(x)["probability"], model.classify(x), **close)
     np.testing.assert_allclose(digits.generate(4, seed=3), model.generate(4, seed=3), **close)
+    np.testing.assert_allclose(digits.generate(4, 7, seed=3), model.generate(4, 7, seed=3), **close)
     assert digits.signatures == signatures(model.manifest)
 
 

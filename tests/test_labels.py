@@ -92,7 +92,7 @@ def test_labels_spread_along_neighbours_and_known_ones_stay():
     y[few] = true[few]
     spread = spread_labels(x, y)
     sure = spread.y != UNKNOWN
-    assert 0.75 < sure.mean() < 0.85  # the surest four fifths
+    assert sure.mean() >= 0.8  # the surest four fifths, and those that are as sure
     assert np.mean(spread.y[sure] == true[sure]) > 0.98
     np.testing.assert_array_equal(spread.y[few], true[few])
     assert spread.chance == 0.5
@@ -257,4 +257,4 @@ def test_the_pool_finds_temperatures_and_ignores_noise():
     both.fit([true, rng.normal(size=true.shape)], y)
     np.testing.assert_allclose(both.shares, [1, 0], atol=0.1)
     pooled = np.asarray(both([true.astype("float32"), true.astype("float32")]))
-    np.testing.assert_allclose(pooled, float(sum(both.shares)) * log_softmax(true, axis=1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pooled, np.asarray(both.shares).sum() * log_softmax(true, axis=1), rtol=1e-4, atol=1e-4)

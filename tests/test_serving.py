@@ -344,7 +344,7 @@ def tensor(**changes):
         ({"signature_name": "generate", "inputs": {"n": 2, "seed": -1}}, "`seed` must be"),
         ({"signature_name": "generate", "inputs": {"n": 2, "seed": 0.5}}, "`seed` must be"),
         ({"signature_name": "generate", "inputs": {"n": 2, "epsilon": [[0] * 8]}}, "either `epsilon` or `n`"),
-        ({"signature_name": "generate", "inputs": {"n": 2, "label": "a"}}, "must have the inputs epsilon"),
+        ({"signature_name": "generate", "inputs": {"n": 2, "label": "a"}}, "must be a class"),
         ({"signature_name": "generate", "inputs": {"seed": 2}}, "must have the inputs epsilon"),
     ],
 )

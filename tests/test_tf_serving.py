@@ -25,7 +25,7 @@ from keras_ae.client import Client
 from keras_ae.errors import ArtifactError, InputError
 
 DIGITS = load_digits().data.astype("float32")
-FUNCTIONS = ("encode", "decode", "reconstruct", "score", "generate")
+FUNCTIONS = ("encode", "decode", "reconstruct", "score", "classify", "generate")
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 
 
@@ -137,10 +137,11 @@ def records(folder):
 @pytest.mark.parametrize("rows", [1, 64])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_signature_agrees_with_the_runtime(session, model, function, rows):
-    array = model.example(function, rows) if function in ("decode", "generate") else DIGITS[:rows]
-    expected = model.run(function, array)
-    (name,) = session.signatures[function].inputs
-    got = session.run(function, {name: array})
+    inputs = {name: DIGITS[:rows] if name == "x" else model.example(function, rows) for name in ("x", "z", "epsilon")}
+    inputs["label"] = np.arange(rows, dtype="int32") % 11 - 1
+    inputs = {name: inputs[name] for name in session.signatures[function].inputs}
+    expected = model.run(function, inputs)
+    got = session.run(function, inputs)
     assert set(got) == set(expected)
     for key, values in expected.items():
         # Relative to the largest value; a p-value moves by a step where a score ties with one of the calibration.

@@ -67,7 +67,7 @@ def spread_labels(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Spread:
         agreement = float(np.mean(_spread(graph, partly)[0][hidden] == given[hidden]))
     labels, certainty = _spread(graph, given)
     unknown = given == UNKNOWN
-    sure = certainty > (np.quantile(certainty[unknown], 1 - _KEPT) if unknown.any() else 0.0)
+    sure = certainty >= (np.quantile(certainty[unknown], 1 - _KEPT) if unknown.any() else 0.0)
     result = y.copy()
     result[chosen] = np.where(unknown, np.where(sure & (certainty > 0), labels, UNKNOWN), given)
     return Spread(result, agreement, float(np.bincount(y[known]).max() / len(known)))

@@ -38,3 +38,35 @@ class MaskingNoise(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class SaltAndPepperNoise(keras.layers.Layer):
+    """Sets each feature to the batch's lowest or highest value, with probability `rate` in training (Vincent et al.
+    2010, section 3.3); the identity at inference.
+
+    Args:
+        rate: probability in [0, 1) that a feature is damaged; low and high are equally probable.
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
+        super().__init__(**kwargs)
+        self.rate = float(rate)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        if not training:
+            return x
+        drawn = uniform(ops.shape(x), self.seed_generator)
+        damaged = ops.where(drawn < self.rate / 2, ops.min(x), ops.max(x))
+        return ops.where(drawn < self.rate, damaged, x)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
