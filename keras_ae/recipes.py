@@ -10,14 +10,21 @@ from typing import Any
 import keras
 
 from keras_ae.layers import (
+    ActivityLoss,
     CrossEntropyLoss,
+    DIPLoss,
     GaussianKLLoss,
     KLDivergenceLoss,
+    KLSparsityLoss,
     MaskingNoise,
+    MMDLoss,
     Proportions,
     RMSELoss,
+    SaltAndPepperNoise,
     Sampling,
     Scaling,
+    SlicedWassersteinLoss,
+    TotalCorrelationLoss,
 )
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
@@ -96,11 +103,52 @@ def _kl_ae(shape: tuple[int, ...], weight: float = 1.0) -> Parts:
     )
 
 
+NOISES: dict[str, Callable[..., keras.layers.Layer]] = {
+    "gaussian": keras.layers.GaussianNoise,
+    "masking": MaskingNoise,
+    "salt_and_pepper": SaltAndPepperNoise,
+}
+
+
 def _denoising(shape: tuple[int, ...], noise: str = "gaussian", level: float = 0.2) -> Parts:
-    if noise not in ("gaussian", "masking"):
-        raise ValueError(f'`noise` must be "gaussian" or "masking". Received: {noise!r}.')
-    layer = keras.layers.GaussianNoise if noise == "gaussian" else MaskingNoise
-    return Parts(RMSELoss(), front=layer(level, name="corruption"))
+    if noise not in NOISES:
+        raise ValueError(f"`noise` must be one of {', '.join(NOISES)}. Received: {noise!r}.")
+    return Parts(RMSELoss(), front=NOISES[noise](level, name="corruption"))
+
+
+def _sparse(shape: tuple[int, ...], penalty: str = "l1", weight: float = 1e-3, rate: float = 0.05) -> Parts:
+    if penalty not in ("l1", "kl"):
+        raise ValueError(f'`penalty` must be "l1" or "kl". Received: {penalty!r}.')
+    return Parts(
+        RMSELoss(), regularizers=[ActivityLoss(weight, "l1") if penalty == "l1" else KLSparsityLoss(weight, rate)]
+    )
+
+
+def _rae_l2(shape: tuple[int, ...], weight: float = 1e-3) -> Parts:
+    return Parts(RMSELoss(), regularizers=[ActivityLoss(weight, "l2")])
+
+
+def _wae_mmd(shape: tuple[int, ...], weight: float = 0.1) -> Parts:
+    return Parts(RMSELoss(), regularizers=[MMDLoss(weight)])
+
+
+def _swae(shape: tuple[int, ...], weight: float = 0.1, projections: int = 50) -> Parts:
+    return Parts(RMSELoss(), regularizers=[SlicedWassersteinLoss(weight, projections)])
+
+
+def _beta_tc_vae(shape: tuple[int, ...], beta: float = 4.0) -> Parts:
+    # KL = mutual information + total correlation + dimension-wise KL; beta weighs the second of the three.
+    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(), TotalCorrelationLoss(beta - 1.0)])
+
+
+def _dip_vae(shape: tuple[int, ...], kind: int = 1, weight: float = 5.0, diagonal: float = 10.0) -> Parts:
+    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(), DIPLoss(weight, diagonal, kind)])
+
+
+def _info_vae(shape: tuple[int, ...], alpha: float = 0.5, mmd_weight: float = 10.0) -> Parts:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"`alpha` must be in [0, 1]: the KL has weight 1 - alpha. Received: {alpha}.")
+    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(1.0 - alpha), MMDLoss(mmd_weight)])
 
 
 RECIPES: dict[str, Recipe] = {
@@ -134,6 +182,32 @@ RECIPES: dict[str, Recipe] = {
         _kl_ae, "KL (equation 4) between x and AE(x): histograms, spectra, counts.", "Kullback and Leibler 1951"
     ),
     "denoising": Recipe(_denoising, "Reconstructs x from a damaged x.", "Vincent et al. 2010"),
+    "sparse": Recipe(_sparse, "Few latents active at a time: L1 on z, or the KL of their rates.", "Ng 2011"),
+    "rae_l2": Recipe(
+        _rae_l2,
+        "L2 on z; the optimizer's weight decay keeps the decoder smooth. Its prior is fitted.",
+        "Ghosh et al. 2020",
+    ),
+    "wae_mmd": Recipe(_wae_mmd, "Wasserstein autoencoder: all z together match N(0, I).", "Tolstikhin et al. 2018"),
+    "swae": Recipe(_swae, "The same by the sliced Wasserstein distance.", "Kolouri et al. 2018"),
+    "beta_tc_vae": Recipe(
+        _beta_tc_vae,
+        "VAE with beta times the total correlation, for independent latents.",
+        "Chen et al. 2018",
+        variational=True,
+    ),
+    "dip_vae": Recipe(
+        _dip_vae,
+        "VAE whose covariance of z is pulled towards the identity.",
+        "Kumar et al. 2018",
+        variational=True,
+    ),
+    "info_vae": Recipe(
+        _info_vae,
+        "VAE with less KL and the MMD besides, so that z keeps its information.",
+        "Zhao et al. 2019",
+        variational=True,
+    ),
     "linear": Recipe(_deterministic, "Linear encoder and decoder: PCA.", "Baldi and Hornik 1989", network="linear"),
 }
 

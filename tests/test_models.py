@@ -24,6 +24,13 @@ OPTIONS = {
     "denoising": {"noise": "masking", "level": 0.3},
     "linear": {},
     "cvae": {"beta": 0.5},
+    "sparse": {"penalty": "kl", "weight": 0.01, "rate": 0.2},
+    "rae_l2": {"weight": 0.01},
+    "wae_mmd": {"weight": 0.2},
+    "swae": {"weight": 0.2, "projections": 20},
+    "beta_tc_vae": {"beta": 3.0},
+    "dip_vae": {"kind": 2, "weight": 2.0, "diagonal": 5.0},
+    "info_vae": {"alpha": 0.2, "mmd_weight": 5.0},
 }
 NETWORK_OPTIONS = {"dense": {"hidden": [32]}, "conv": {"filters": [4, 8]}, "linear": {}}
 CASES = [(r, n) for r in RECIPES for n in ("dense", "conv") if RECIPES[r].network is None] + [("linear", "linear")]

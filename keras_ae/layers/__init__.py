@@ -3,10 +3,25 @@
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
-from keras_ae.layers.noise import MaskingNoise
+from keras_ae.layers.noise import MaskingNoise, SaltAndPepperNoise
+from keras_ae.layers.regularizers import (
+    ActivityLoss,
+    DIPLoss,
+    KLSparsityLoss,
+    MMDLoss,
+    SlicedWassersteinLoss,
+    TotalCorrelationLoss,
+)
 from keras_ae.layers.scaling import Proportions, Scaling
 
 __all__ = [
+    "ActivityLoss",
+    "DIPLoss",
+    "KLSparsityLoss",
+    "MMDLoss",
+    "SaltAndPepperNoise",
+    "SlicedWassersteinLoss",
+    "TotalCorrelationLoss",
     "ConformalPValue",
     "CrossEntropyLoss",
     "GaussianKLLoss",

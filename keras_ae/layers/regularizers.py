@@ -34,6 +34,8 @@ class ActivityLoss(LossLayer):
         ValueError: for an unknown norm.
     """
 
+    reads = ("z",)
+
     def __init__(self, weight: float = 1.0, norm: str = "l2", name: str | None = None, **kwargs: Any) -> None:
         if norm not in ("l1", "l2"):
             raise ValueError(f'`norm` must be "l1" or "l2". Received: {norm!r}.')
@@ -64,6 +66,8 @@ class KLSparsityLoss(LossLayer):
     Raises:
         ValueError: for a rate outside (0, 1).
     """
+
+    reads = ("z",)
 
     def __init__(self, weight: float = 1.0, rate: float = 0.05, name: str | None = None, **kwargs: Any) -> None:
         if not 0 < rate < 1:
@@ -114,6 +118,8 @@ class MMDLoss(LossLayer):
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
     """
 
+    reads = ("z",)
+
     def __init__(self, weight: float = 1.0, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(weight, name=name or "mmd", **kwargs)
         self.seed = seed
@@ -150,6 +156,8 @@ class SlicedWassersteinLoss(LossLayer):
     Raises:
         ValueError: for fewer than one projection.
     """
+
+    reads = ("z",)
 
     def __init__(
         self,
