@@ -33,7 +33,8 @@ class Autoencoder(ResidentModel):
         encoder: Keras model from one observation (batch, ...) to z, or to what `latent` takes, such as (mean, log_var).
         decoder: Keras model from z to what `reconstruction` takes, as a rule one observation; or, where it is
             conditional, from z and the label in one-hot coding (batch, classes), zeros where it is not known.
-        latent: layer from the encoder's output to z; None where the encoder's output is z.
+        latent: layer from the encoder's output to z; None where the encoder's output is z. `generate` passes what it
+            draws through the layer's `nearest_code`, if it has one.
         reconstruction: loss layer called on (x, x_hat), in scaled units; RMSELoss() by default.
         regularizers: loss layers called on the tensors that their `reads` names (`x`, `posterior`, `z`, `x_hat`,
             `label`, `logits`); a layer without `reads` is called on z.
@@ -207,6 +208,8 @@ class Autoencoder(ResidentModel):
         drawn, which = self.prior(epsilon, label) if self.classes else (self.prior(epsilon), None)
         if len(self.latent_shape) > 1:
             drawn = ops.reshape(drawn, (-1, *self.latent_shape))
+        if hasattr(self.latent, "nearest_code"):
+            drawn = self.latent.nearest_code(drawn)
         graphs["generate"] = ([epsilon, *with_label], {"x": self._raw(self._decoded(drawn, which))})
         ordered = [name for name in FUNCTIONS if name in graphs]
         return {name: _graph(name, *graphs[name]) for name in ordered}

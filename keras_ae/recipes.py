@@ -13,6 +13,7 @@ from keras_ae.layers import (
     ActivityLoss,
     CrossEntropyLoss,
     DIPLoss,
+    FiniteScalarQuantizer,
     GaussianKLLoss,
     KLDivergenceLoss,
     KLSparsityLoss,
@@ -136,6 +137,10 @@ def _swae(shape: tuple[int, ...], weight: float = 0.1, projections: int = 50) ->
     return Parts(RMSELoss(), regularizers=[SlicedWassersteinLoss(weight, projections)])
 
 
+def _fsq(shape: tuple[int, ...], levels: int = 8) -> Parts:
+    return Parts(RMSELoss(), FiniteScalarQuantizer(levels))
+
+
 def _beta_tc_vae(shape: tuple[int, ...], beta: float = 4.0) -> Parts:
     # KL = mutual information + total correlation + dimension-wise KL; beta weighs the second of the three.
     return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(), TotalCorrelationLoss(beta - 1.0)])
@@ -190,6 +195,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "wae_mmd": Recipe(_wae_mmd, "Wasserstein autoencoder: all z together match N(0, I).", "Tolstikhin et al. 2018"),
     "swae": Recipe(_swae, "The same by the sliced Wasserstein distance.", "Kolouri et al. 2018"),
+    "fsq": Recipe(_fsq, "Discrete: each latent takes one of a few values.", "Mentzer et al. 2024"),
     "beta_tc_vae": Recipe(
         _beta_tc_vae,
         "VAE with beta times the total correlation, for independent latents.",

@@ -11,6 +11,7 @@ import keras_ae
 from keras_ae.layers import (
     ActivityLoss,
     DIPLoss,
+    FiniteScalarQuantizer,
     KLSparsityLoss,
     MMDLoss,
     SaltAndPepperNoise,
@@ -125,12 +126,35 @@ def test_salt_and_pepper_damages_its_share_in_training_alone():
     np.testing.assert_array_equal(layer(x), x)
 
 
+@pytest.mark.parametrize("levels", [2, 5, 8])
+def test_finite_scalars_take_every_level_and_no_other(levels):
+    layer = FiniteScalarQuantizer(levels)
+    x = np.linspace(-9, 9, 4001, dtype="float32")[:, None]
+    codes = (np.arange(levels) - levels // 2) / (levels // 2)
+    np.testing.assert_allclose(np.unique(layer(x)), codes, atol=1e-6)
+    nearest = codes[np.abs(x - codes).argmin(axis=1)][:, None]
+    tie = np.isclose(np.abs(x - nearest) * 2 * (levels // 2), 1.0)
+    np.testing.assert_allclose(np.where(tie, nearest, layer.nearest_code(x)), nearest, atol=1e-6)
+    variable = tf.Variable(x[1500:2500])
+    with tf.GradientTape() as tape:
+        z = layer(variable)
+    assert (tape.gradient(z, variable).numpy() > 0).all()
+
+
+def test_what_a_quantized_model_generates_is_decoded_from_codes():
+    keras.utils.set_random_seed(0)
+    model = keras_ae.build("fsq", 16, 2, levels=2, hidden=[8])
+    # Four codes of two latents with two levels each: no more than four different rows.
+    assert len(np.unique(model.generate(200, seed=0).round(5), axis=0)) == 4
+
+
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
         ("sparse", {"penalty": "l0"}, "penalty.*l0"),
         ("sparse", {"penalty": "kl", "rate": 1.0}, "rate.*1.0"),
         ("swae", {"projections": 0}, "projections.*0"),
+        ("fsq", {"levels": 1}, "levels.*1"),
         ("dip_vae", {"kind": 3}, "kind.*3"),
         ("info_vae", {"alpha": 2.0}, "alpha.*2.0"),
     ],
@@ -148,6 +172,7 @@ def test_a_regularizer_keeps_its_options_when_saved():
         SlicedWassersteinLoss(0.3, 7, seed=1),
         TotalCorrelationLoss(0.3),
         DIPLoss(0.3, 2.0, 2),
+        FiniteScalarQuantizer(5),
         SaltAndPepperNoise(0.3, seed=1),
     ):
         config = keras.saving.serialize_keras_object(layer)

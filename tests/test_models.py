@@ -28,6 +28,7 @@ OPTIONS = {
     "rae_l2": {"weight": 0.01},
     "wae_mmd": {"weight": 0.2},
     "swae": {"weight": 0.2, "projections": 20},
+    "fsq": {"levels": 6},
     "beta_tc_vae": {"beta": 3.0},
     "dip_vae": {"kind": 2, "weight": 2.0, "diagonal": 5.0},
     "info_vae": {"alpha": 0.2, "mmd_weight": 5.0},
@@ -42,6 +43,8 @@ def built(recipe, network, latent_dim=6):
     classes = "0123456789" if RECIPES[recipe].conditional else ()
     options = OPTIONS[recipe] | NETWORK_OPTIONS[network]
     model = keras_ae.build(recipe, shape, latent_dim, network, classes=classes, **options)
+    if recipe == "fsq":  # pixels of 0 to 16 would saturate its tanh
+        model.scaling.set_statistics(np.full(shape, DIGITS.mean()), np.full(shape, DIGITS.std()))
     return model, DIGITS.reshape(-1, *shape)
 
 

@@ -4,6 +4,7 @@ from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
 from keras_ae.layers.noise import MaskingNoise, SaltAndPepperNoise
+from keras_ae.layers.quantizers import FiniteScalarQuantizer
 from keras_ae.layers.regularizers import (
     ActivityLoss,
     DIPLoss,
@@ -17,6 +18,7 @@ from keras_ae.layers.scaling import Proportions, Scaling
 __all__ = [
     "ActivityLoss",
     "DIPLoss",
+    "FiniteScalarQuantizer",
     "KLSparsityLoss",
     "MMDLoss",
     "SaltAndPepperNoise",
