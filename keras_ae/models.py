@@ -208,7 +208,7 @@ class Autoencoder(ResidentModel):
         drawn, which = self.prior(epsilon, label) if self.classes else (self.prior(epsilon), None)
         if len(self.latent_shape) > 1:
             drawn = ops.reshape(drawn, (-1, *self.latent_shape))
-        if hasattr(self.latent, "nearest_code"):
+        if self.latent is not None and hasattr(self.latent, "nearest_code"):
             drawn = self.latent.nearest_code(drawn)
         graphs["generate"] = ([epsilon, *with_label], {"x": self._raw(self._decoded(drawn, which))})
         ordered = [name for name in FUNCTIONS if name in graphs]
