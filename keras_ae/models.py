@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ae.data.labels import UNKNOWN, label_index
 from keras_ae.layers import ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
 from keras_ae.resident import ResidentModel
 
@@ -234,7 +235,7 @@ class Autoencoder(ResidentModel):
         their labels y (rows,), -1 where one is not known, weighs the opinions behind `classify`."""
         scores = self.score(x, batch_size)["score"]
         if isinstance(self.reconstruction, RMSELoss):
-            self.reconstruction.set_noise(float(np.mean(np.square(scores, dtype="float64"))))
+            self.reconstruction.set_noise(self._expected_error(x, batch_size))
         self.p_value.fit(scores)
         if y is not None and self.classes:
             known = np.asarray(y) != UNKNOWN
@@ -248,6 +249,20 @@ class Autoencoder(ResidentModel):
         mean = _at_inference(self.latent, self.encoder(scaled, training=False))
         found = keras.Model(rows, self._opinions(scaled, mean)).predict(x, batch_size=batch_size, verbose=0)
         return found if isinstance(found, list) else [found]
+
+    def _expected_error(self, x: np.ndarray, batch_size: int) -> float:
+        """Mean squared error in scaled units where z is drawn from the posterior: the noise of the tightest bound."""
+        z = self.draw_latents(x, batch_size=batch_size).reshape(-1, *self.latent_shape)
+        y = self.classify(x, batch_size).argmax(axis=1).tolist() if self.conditional else None
+        x_hat = self.decode(z, y, batch_size)
+        if self.scaling is None:
+            return float(np.mean(np.square(x_hat - x, dtype="float64")))
+        rows = [np.asarray(self.scaling(part), "float64") for part in (x.astype(self.raw_dtype), x_hat)]
+        return float(np.mean(np.square(rows[0] - rows[1])))
+
+    def log_likelihood(self, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0) -> LogLikelihood:
+        """Bounds on log p(x), or with labels y on log p(x | y), of raw rows, in nats: `keras_ae.likelihood`."""
+        return log_likelihood(self, x, y, k, seed)
 
     def fit_prior(
         self,

@@ -11,6 +11,8 @@ import keras
 
 from keras_ae.layers import (
     ActivityLoss,
+    BernoulliLoss,
+    Binarize,
     CrossEntropyLoss,
     DIPLoss,
     FiniteScalarQuantizer,
@@ -81,12 +83,17 @@ def _deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str =
     return Parts(RMSELoss(weight, reduction))
 
 
-def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0) -> Parts:
-    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(beta, free_bits)])
+def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0, likelihood: str = "gaussian") -> Parts:
+    if likelihood not in ("gaussian", "bernoulli"):
+        raise ValueError(f'`likelihood` must be "gaussian" or "bernoulli". Received: {likelihood!r}.')
+    regularizers = [GaussianKLLoss(beta, free_bits)]
+    if likelihood == "bernoulli":
+        return Parts(BernoulliLoss(), Sampling(), regularizers, scaling=Binarize)
+    return Parts(RMSELoss(calibrated=True), Sampling(), regularizers)
 
 
-def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0) -> Parts:
-    return _vae(shape, beta, free_bits)
+def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0, likelihood: str = "gaussian") -> Parts:
+    return _vae(shape, beta, free_bits, likelihood)
 
 
 def _rmse_vae(shape: tuple[int, ...], kl_weight: float = 1e-3, free_bits: float = 0.0) -> Parts:

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 LAYERS = [
     ("errors", "processor", "signatures"),
     ("artifact", "data", "evaluation", "layers", "protos"),
-    ("networks", "priors", "resident", "callbacks", "provenance", "runtime"),
+    ("likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("recipes", "export", "bfloat16"),
     ("labelling",),

@@ -2,6 +2,7 @@
 
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
 from keras_ae.layers.latents import Sampling, bound_log_var
+from keras_ae.layers.likelihoods import BernoulliLoss, CategoricalLoss
 from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
 from keras_ae.layers.noise import MaskingNoise, SaltAndPepperNoise
 from keras_ae.layers.quantizers import FiniteScalarQuantizer
@@ -13,9 +14,12 @@ from keras_ae.layers.regularizers import (
     SlicedWassersteinLoss,
     TotalCorrelationLoss,
 )
-from keras_ae.layers.scaling import Proportions, Scaling
+from keras_ae.layers.scaling import Binarize, Proportions, Scaling
 
 __all__ = [
+    "BernoulliLoss",
+    "Binarize",
+    "CategoricalLoss",
     "ActivityLoss",
     "DIPLoss",
     "FiniteScalarQuantizer",

@@ -58,7 +58,8 @@ class LossLayer(keras.layers.Layer):
         return {**config, "weight": self.initial_weight}
 
 
-def _check_same_shape(layer: str, names: tuple[str, str], a: Any, b: Any) -> None:
+def check_same_shape(layer: str, names: tuple[str, str], a: Any, b: Any) -> None:
+    """Raises ValueError for two tensors of shapes that differ; None fits any size."""
     if len(a.shape) != len(b.shape) or any(
         m is not None and n is not None and m != n for m, n in zip(a.shape, b.shape, strict=True)
     ):
@@ -125,7 +126,7 @@ class RMSELoss(LossLayer):
         return -0.5 * error / self.variance - features / 2 * (ops.log(self.variance) + math.log(2 * math.pi))
 
     def call(self, x: Any, x_hat: Any) -> Any:
-        _check_same_shape("RMSELoss", ("x", "x_hat"), x, x_hat)
+        check_same_shape("RMSELoss", ("x", "x_hat"), x, x_hat)
         error = ops.square(ops.cast(x, "float32") - ops.cast(x_hat, "float32"))
         if self.calibrated:
             features = math.prod(x.shape[1:])
@@ -169,7 +170,7 @@ class KLDivergenceLoss(LossLayer):
         self.axis = tuple(axis) if isinstance(axis, list | tuple) else axis
 
     def call(self, p: Any, q: Any) -> Any:
-        _check_same_shape("KLDivergenceLoss", ("p", "q"), p, q)
+        check_same_shape("KLDivergenceLoss", ("p", "q"), p, q)
         p, q_floored = self._normalized(p), ops.maximum(self._normalized(q), _Q_FLOOR)
         ratio = ops.where(p > 0, p, 1.0) / q_floored
         self.add_term(ops.mean(ops.sum(ops.where(p > 0, p * ops.log(ratio), 0.0), axis=self.axis)), q)
@@ -209,7 +210,7 @@ class GaussianKLLoss(LossLayer):
 
     def call(self, posterior: Any) -> Any:
         mean, log_var = posterior
-        _check_same_shape("GaussianKLLoss", ("mean", "log_var"), mean, log_var)
+        check_same_shape("GaussianKLLoss", ("mean", "log_var"), mean, log_var)
         m, v = ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
         per_latent = ops.mean(0.5 * (ops.exp(v) + ops.square(m) - 1.0 - v), axis=0)
         self.add_term(ops.sum(ops.maximum(per_latent, self.free_bits) if self.free_bits else per_latent), m)

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.draws import uniform
+
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Scaling(keras.layers.Layer):
@@ -38,6 +40,53 @@ class Scaling(keras.layers.Layer):
 
     def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
         return keras.KerasTensor(x.shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Binarize(keras.layers.Layer):
+    """Grey values from 0 to `limit` as black and white, so that they have a likelihood (BernoulliLoss).
+
+    Called on raw x of shape (batch, ...): in training a feature is 1 with probability x / limit, drawn anew each time
+    (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks", section 5); at inference
+    where that is at least a half. With `inverse=True` a probability is a grey value again. `limit` is a non-trainable
+    weight, 1 until `set_limit`.
+
+    Args:
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    non_negative = True
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.limit = self.add_weight(shape=(), initializer="ones", dtype="float32", trainable=False, name="limit")
+
+    def set_limit(self, limit: float) -> None:
+        """Sets the value of white."""
+        if not limit > 0:
+            raise ValueError(f"`limit` must be positive. Received: {limit}.")
+        self.limit.assign(limit)
+
+    def share(self, x: Any) -> Any:
+        """Probability of white, from 0 to 1."""
+        return ops.clip(ops.cast(x, "float32") / self.limit, 0.0, 1.0)
+
+    def call(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
+        if inverse:
+            return ops.cast(x, "float32") * self.limit
+        share = self.share(x)
+        level = uniform(ops.shape(share), self.seed_generator) if training else 0.5
+        return ops.cast(share >= level, "float32")
+
+    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
+        return keras.KerasTensor(x.shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
