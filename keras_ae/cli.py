@@ -94,6 +94,9 @@ def fit(
         list[Precision] | None,
         typer.Option("--precision", help="ONNX also in int8 or float16, where it is as fast and as good; repeat."),
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a .csv or .parquet, or array of an .npz, with labels.")
+    ] = None,
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Don't learn from labels that the source has.")
     ] = False,
@@ -107,7 +110,9 @@ def fit(
     from keras_ae.processor import compilation_cache
 
     options = _options(option or ())
-    data = load_source(source)  # before TensorFlow's import, so that a wrong path is told at once
+    if labels is not None and no_labels:
+        raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")
+    data = load_source(source, labels)  # before TensorFlow's import, so that a wrong path is told at once
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with _tensorflow("Training"):
@@ -127,7 +132,7 @@ def fit(
             network,
             dtype,
             precisions=[name.value for name in precision or ()],
-            labels=False if no_labels else None,
+            labels=False if no_labels else True if labels is not None else None,
             progress=progress,
             **options,
         )

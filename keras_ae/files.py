@@ -19,7 +19,8 @@ def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRo
     """Runs `encode`, `decode`, `reconstruct`, `score` or `classify` on every row of a file, in batches.
 
     One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the file,
-    unless one of the two is an .npz. A table's columns are matched by name with those trained on.
+    unless one of the two is an .npz. A table's columns are matched by name with those trained on; the one that held the
+    labels may be there, and is not looked at.
 
     Args:
         model: from `keras_ae.runtime.load`.
@@ -34,7 +35,8 @@ def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRo
     """
     check_output(out)
     model.check(function)
-    total, batches = read_batches(source)
+    labels = model.manifest.get("labels_column")
+    total, batches = read_batches(source, without=() if labels is None else (labels,))
     taken = model.columns if function != "decode" else None
     results = ahead(model.stream(function, (_arranged(rows, taken, source) for rows in batches)))
     columns = model.columns if function in ("decode", "reconstruct") else None

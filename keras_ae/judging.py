@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_ae import runtime
+from keras_ae.data.labels import UNKNOWN, Classes
 from keras_ae.data.sources import Source
+from keras_ae.data.splits import Splits
+from keras_ae.errors import InputError
 from keras_ae.evaluation import Evaluation, evaluate
 from keras_ae.evaluation.protocol import Progress
 from keras_ae.provenance import fitted_splits
@@ -37,7 +40,7 @@ def evaluate_artifact(
     model = runtime.load(path)
     splits = fitted_splits(path, model.manifest, source)
     progress("running the model", None)
-    labels = splits.labels
+    labels = _known_labels(splits, model.classes)
     scores = model.score(splits.test)
     return evaluate(
         splits.train,
@@ -46,10 +49,22 @@ def evaluate_artifact(
         latent_dim=model.latent_dim,
         reconstructed=(model.reconstruct(splits.train), model.reconstruct(splits.test)),
         z=(model.encode(splits.train), model.encode(splits.test)),
-        labels=None if labels is None else (labels["train"], labels["test"]),
+        labels=labels,
         score=scores["score"],
         p_value=scores.get("p_value"),
         max_rows=max_rows,
         seed=seed,
         progress=progress,
     )
+
+
+def _known_labels(splits: Splits, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Labels of training and test rows as indices; None where one is missing, or they make no classes."""
+    if splits.labels is None:
+        return None
+    try:
+        known = Classes(classes) if classes else Classes.of(np.concatenate(list(splits.labels.values())))
+    except InputError:  # such as measurements; the metrics that need classes say that they are not measured
+        return None
+    train, test = known.index(splits.labels["train"]), known.index(splits.labels["test"])
+    return None if min(train.min(), test.min()) == UNKNOWN else (train, test)

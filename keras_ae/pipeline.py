@@ -88,7 +88,7 @@ def fit(
     dtype: str = "float32",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     precisions: Sequence[str] = (),
-    labels: bool | None = None,
+    labels: str | bool | None = None,
     progress: Progress = _silent,
     **options: Any,
 ) -> Fitted:
@@ -107,7 +107,8 @@ def fit(
         callbacks: Keras callbacks for `model.fit`.
         precisions: `int8`, `float16`: ONNX graphs beside those in float32. One that is slower than float32, or adds
             more than 2 % to the RMSE, is left out; the manifest says why.
-        labels: learn from the labels of the source too, so that the artifact can `classify`, and `generate` what is
+        labels: a column of a .csv or .parquet, or an array of an .npz, that holds labels; or True or False: learn from
+            the labels of the source too, so that the artifact can `classify`, and `generate` what is
             asked for; by default where it has some that can be used. NaN, None, "" and -1 are labels that are missing:
             they are spread from the others along neighbours.
         progress: is told in a few words what runs, and its share done where that is known.
@@ -129,10 +130,11 @@ def fit(
     if dtype == "bfloat16":
         check_bfloat16()
     with contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder:
-        data = source if isinstance(source, Source) else load_source(source)
+        column = labels if isinstance(labels, str) else None
+        data = source if isinstance(source, Source) else load_source(source, column)
         splits = split(data, seed)
         statistics = fit_scaling(splits.train)
-        known = labels_of(data, splits, statistics, labels, seed)
+        known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
         shape = splits.train.shape[1:]
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
         keras.utils.set_random_seed(seed)
@@ -169,6 +171,7 @@ def fit(
             "network": network or RECIPES[recipe].network or default_network(shape),
             "source": data.name,
             "columns": list(data.rows.columns) if data.rows.columns else None,
+            "labels_column": data.labels,
             "seed": seed,
             "scaling": "shared" if statistics.shared else "per feature",
             "splits": splits.describe(),

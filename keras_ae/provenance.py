@@ -29,7 +29,7 @@ def fitted_splits(
     if "splits" not in manifest:
         raise InputError(f"{path} must come from `fit`, which keeps the hashes of its splits. Received: one of `save`.")
     source = manifest["source"] if source is None else source
-    data = source if isinstance(source, Source) else load_source(source)
+    data = source if isinstance(source, Source) else load_source(source, manifest.get("labels_column"))
     splits = split(data, manifest["seed"])
     for name, rows in splits.parts().items():
         if hashlib.sha256(rows.tobytes()).hexdigest() != manifest["splits"][name]["sha256"]:

@@ -258,3 +258,71 @@ def test_the_pool_finds_temperatures_and_ignores_noise():
     np.testing.assert_allclose(both.shares, [1, 0], atol=0.1)
     pooled = np.asarray(both([true.astype("float32"), true.astype("float32")]))
     np.testing.assert_allclose(pooled, np.asarray(both.shares).sum() * log_softmax(true, axis=1), rtol=1e-4, atol=1e-4)
+
+
+# Labels in tables
+
+
+@pytest.fixture(scope="module")
+def iris(tmp_path_factory):
+    """A table of four measurements and a kind, as .csv and .parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from sklearn.datasets import load_iris
+
+    data = load_iris()
+    folder = tmp_path_factory.mktemp("iris")
+    kinds = [str(data.target_names[i]) for i in data.target]
+    kinds[3] = ""
+    lines = [f"{a},{b},{kind},{c},{d}" for (a, b, c, d), kind in zip(data.data, kinds, strict=True)]
+    (folder / "iris.csv").write_text("\n".join(["a,b,kind,c,d", *lines]) + "\n")
+    columns = dict(zip("abcd", data.data.T, strict=True)) | {"kind": [kind or None for kind in kinds]}
+    pq.write_table(pa.table(columns), folder / "iris.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_of_labels_is_no_feature_and_may_stay_in_the_file(iris, tmp_path, ending):
+    source = iris / f"iris.{ending}"
+    fitted = keras_ae.fit(source, tmp_path / "a", labels="kind", epochs=5, latent_dim=2, hidden=[16])
+    assert fitted.manifest["columns"] == ["a", "b", "c", "d"]
+    assert fitted.model.classes == ("setosa", "versicolor", "virginica")
+    assert fitted.manifest["metrics"]["accuracy_test"] > 0.7
+    assert any("1 of 135 labels" in note or "labels are missing" in note for note in fitted.manifest["notes"])
+    arguments = ["classify", str(tmp_path / "a"), str(source), "-o", str(tmp_path / "p.npy")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert np.load(tmp_path / "p.npy").shape == (150, 3)
+    from keras_ae.judging import evaluate_artifact
+
+    assert "knn_accuracy" not in evaluate_artifact(tmp_path / "a", source, max_rows=20).numbers  # one is missing
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "message"),
+    [
+        ("iris.csv", "species", "a column 'species' for labels. Received: a, b, kind, c, d"),
+        ("iris.parquet", "species", "a column 'species' for labels"),
+        ("iris.csv", None, "column kind: must be a number. Received: 'setosa'"),
+        ("digits", "kind", "a column of a file"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named(iris, name, labels, message):
+    source = iris / name if "." in name else name
+    with pytest.raises(InputError, match=message):
+        load_source(source, labels)
+
+
+def test_labels_of_a_file_without_names_and_of_an_npz(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(InputError, match="numbers in its first line"):
+        load_source(tmp_path / "a.csv", "kind")
+    (tmp_path / "b.csv").write_text("kind\na\nb\n")
+    with pytest.raises(InputError, match="a column beside kind"):
+        load_source(tmp_path / "b.csv", "kind")
+    np.savez(tmp_path / "a.npz", X=np.ones((3, 2)), kind=np.array(["u", "v", "u"]))
+    assert load_source(tmp_path / "a.npz", "kind").rows.y.tolist() == ["u", "v", "u"]
+    with pytest.raises(InputError, match=r"an array 'other' of labels. Received: X, kind"):
+        load_source(tmp_path / "a.npz", "other")
+    np.save(tmp_path / "a.npy", np.ones((3, 2)))
+    with pytest.raises(InputError, match="Labels need columns"):
+        load_source(tmp_path / "a.npy", "kind")

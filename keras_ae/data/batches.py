@@ -29,26 +29,28 @@ _NUMBER = 8  # bytes
 T = TypeVar("T")
 
 
-def read_batches(path: Path, size: int = BATCH_BYTES) -> tuple[int | None, Iterator[Rows]]:
+def read_batches(
+    path: Path, size: int = BATCH_BYTES, without: tuple[str, ...] = ()
+) -> tuple[int | None, Iterator[Rows]]:
     """The number of rows, or None where the file does not tell, and the rows in batches of about `size` bytes.
 
     A file that is one batch is read as `read_rows` reads it, and so is every .npz. Errors name the row by its number in
-    the file.
+    the file. Columns that are to be left out (`without`) need not be there, nor hold numbers.
 
     Raises:
         InputError, MissingExtra: as `read_rows`; for what is in a row, when its batch is read.
     """
     check_input(path)
     if path.suffix == ".parquet":
-        with open_parquet(path) as file:
-            rows, features = file.metadata.num_rows, len(file.schema_arrow)
+        with open_parquet(path, without) as (file, kept):
+            rows, features = file.metadata.num_rows, len(kept)
         if rows * features * _NUMBER > size:
-            return rows, _parquet_batches(path, _rows_of(size, features))
+            return rows, _parquet_batches(path, _rows_of(size, features), without)
     elif path.suffix == ".csv" and path.stat().st_size > size:
-        return None, _csv_batches(path, size)
+        return None, _csv_batches(path, size, without)
     elif path.suffix == ".npy" and path.stat().st_size > size:
         return _npy_batches(path, size)
-    whole = read_rows(path)
+    whole = read_rows(path, without=without)
     return len(whole.x), iter([whole])
 
 
@@ -73,22 +75,22 @@ def _rows_of(size: int, features: int) -> int:
     return max(1, size // (_NUMBER * max(features, 1)))
 
 
-def _parquet_batches(path: Path, rows: int) -> Iterator[Rows]:
+def _parquet_batches(path: Path, rows: int, without: tuple[str, ...]) -> Iterator[Rows]:
     start = 0
-    with open_parquet(path) as file:
+    with open_parquet(path, without) as (file, kept):
         check_names(path, tuple(file.schema_arrow.names))
-        for batch in file.iter_batches(rows, use_threads=False):
+        for batch in file.iter_batches(rows, columns=kept, use_threads=False):
             yield parquet_rows(path, batch, start)
             start += len(batch)
 
 
-def _csv_batches(path: Path, size: int) -> Iterator[Rows]:
+def _csv_batches(path: Path, size: int, without: tuple[str, ...]) -> Iterator[Rows]:
     start = 0
     features: int | None = None
-    with open_csv(path) as (columns, lines):
+    with open_csv(path, without) as (columns, kept, lines):
         check_names(path, columns)
         features = len(columns) if columns else None
-        while len(x := csv_block(lines, _rows_of(size, features or 1_000))):
+        while len(x := csv_block(lines, _rows_of(size, features or 1_000), kept)):
             if features is not None and x.shape[1] != features:
                 raise ValueError  # in open_csv the search for the line begins
             features = x.shape[1]

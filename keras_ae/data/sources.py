@@ -20,21 +20,29 @@ class Source:
         name: for the manifest.
         rows: to be split.
         test: rows that the source itself keeps for testing, or None.
+        labels: the column that labels were taken from, or None.
     """
 
     name: str
     rows: Rows
     test: Rows | None = None
+    labels: str | None = None
 
 
-def load_source(source: str | Path | np.ndarray) -> Source:
+def load_source(source: str | Path | np.ndarray, labels: str | None = None) -> Source:
     """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder of images,
     an array.
+
+    Args:
+        source: by name, path or as it is.
+        labels: the column of a .csv or .parquet that holds labels, which is no feature then; of an .npz, the array.
 
     Raises:
         InputError: for what is missing, empty or not numbers.
         MissingExtra: where a package that the source needs is not installed.
     """
+    if labels is not None and (not isinstance(source, str | Path) or not Path(source).is_file()):
+        raise InputError(f"`labels` must be a column of a file. Received: {labels!r} for another source.")
     if isinstance(source, np.ndarray):
         return Source("array", Rows(as_numbers(source, "The array")))
     if str(source) in BUILTIN:
@@ -46,11 +54,11 @@ def load_source(source: str | Path | np.ndarray) -> Source:
         raise InputError(
             f"No such source: {source}. It must be a file, a folder of images, or one of {', '.join(BUILTIN)}."
         )
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and labels is None:
         arrays = open_npz(path)
         if {"x_train", "x_test"} <= set(arrays):
             return _with_test(path.name, *(arrays.get(key) for key in ("x_train", "y_train", "x_test", "y_test")))
-    return Source(path.name, read_rows(path))
+    return Source(path.name, read_rows(path, labels=labels), labels=labels)
 
 
 def _digits() -> Source:

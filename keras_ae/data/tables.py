@@ -31,20 +31,28 @@ class Rows:
     columns: tuple[str, ...] | None = None
 
 
-def read_rows(path: Path, key: str | None = None) -> Rows:
+def read_rows(path: Path, key: str | None = None, labels: str | None = None, without: tuple[str, ...] = ()) -> Rows:
     """Reads .npy, .npz (`X` or `x` with optional `y`, or one array), .csv (with or without a header) or .parquet.
 
     Args:
         path: the file.
         key: of the array in an .npz.
+        labels: the column of a table that holds labels, numbers or text; of an .npz, the array.
+        without: columns of a table that are left out, where they are there.
 
     Raises:
         InputError: for a missing, empty, unreadable or non-numeric file; the message names file, row and column.
         MissingExtra: for parquet without pyarrow.
     """
     check_input(path)
-    reader = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix)
-    rows = reader(path) if reader is not None else _read_npz(path, key)
+    if path.suffix == ".npy":
+        if labels is not None:
+            raise InputError(f"Labels need columns, or an .npz. Received: {path.name} and labels {labels!r}.")
+        rows = _read_npy(path)
+    elif path.suffix == ".npz":
+        rows = _read_npz(path, key, labels or "y")
+    else:
+        rows = (_read_csv if path.suffix == ".csv" else _read_parquet)(path, labels, without)
     if rows.y is not None and rows.y.shape[:1] != rows.x.shape[:1]:
         raise InputError(
             f"{path}: `y` must have one label a row. Received: labels of shape {rows.y.shape}, {len(rows.x)} rows."
@@ -90,7 +98,7 @@ def _read_npy(path: Path) -> Rows:
     return Rows(as_numbers(x, str(path)))
 
 
-def _read_npz(path: Path, key: str | None) -> Rows:
+def _read_npz(path: Path, key: str | None, labels: str) -> Rows:
     arrays = open_npz(path)
     if key is None:
         known: list[str] = [name for name in ("X", "x", "z", "arr_0") if name in arrays]
@@ -101,49 +109,88 @@ def _read_npz(path: Path, key: str | None) -> Rows:
         key = known[0] if known else next(iter(arrays))
     if key not in arrays:
         raise InputError(f"{path} must hold an array {key!r}. Received: {', '.join(arrays) or 'none'}.")
-    return Rows(as_numbers(arrays[key], str(path)), arrays.get("y"))
+    if labels != "y" and labels not in arrays:
+        raise InputError(f"{path} must hold an array {labels!r} of labels. Received: {', '.join(arrays)}.")
+    return Rows(as_numbers(arrays[key], str(path)), arrays.get(labels))
 
 
-def _read_csv(path: Path) -> Rows:
-    with open_csv(path) as (columns, lines):
-        x = csv_block(lines)
+def _read_csv(path: Path, labels: str | None, without: tuple[str, ...]) -> Rows:
+    y = None if labels is None else _csv_labels(path, labels)
+    with open_csv(path, (*without, *([] if labels is None else [labels]))) as (columns, kept, lines):
+        x = csv_block(lines, kept=kept)
         if x.size == 0:
             raise InputError(f"{path} holds no rows.")
         if columns is not None and x.shape[1] != len(columns):
-            raise _csv_error(path)
-        return Rows(as_numbers(x, str(path), columns), columns=columns)
+            raise ValueError  # in open_csv the search for the line begins
+        return Rows(as_numbers(x, str(path), columns), y, columns)
+
+
+def _csv_labels(path: Path, name: str) -> np.ndarray:
+    """The cells of a column, as text; rows that are too short are found where their numbers are read."""
+    with _csv_text(path):
+        names, _ = _header(path)
+        if names is None or name not in names:
+            known = ", ".join(names or ()) or "numbers in its first line"
+            raise InputError(f"{path} must have a column {name!r} for labels. Received: {known}.")
+        position = names.index(name)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            _, *rows = filter(None, csv.reader(file))
+        return np.array([row[position].strip() if len(row) > position else "" for row in rows], dtype=object)
+
+
+def _header(path: Path) -> tuple[tuple[str, ...] | None, int]:
+    """The names of the columns, or None where the first row is of numbers, and the lines that they take."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        first = next(filter(None, reader), [])
+        lines = reader.line_num
+    return (None, 0) if all(_is_number(cell) for cell in first) else (tuple(cell.strip() for cell in first), lines)
 
 
 @contextmanager
-def open_csv(path: Path) -> Iterator[tuple[tuple[str, ...] | None, TextIO]]:
-    """The names of the columns, or None, and the file at its first row of numbers; what is wrong in a cell that the
-    block reads becomes InputError.
-    """
+def _csv_text(path: Path) -> Iterator[None]:
+    """What makes a file no CSV becomes InputError."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            first = next(filter(None, reader), [])
-            header_lines = reader.line_num
-        columns = None if all(_is_number(cell) for cell in first) else tuple(cell.strip() for cell in first)
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for _ in range(header_lines if columns is not None else 0):
-                next(file)
-            yield columns, file
+        yield
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from error
-    except InputError:
-        raise
-    except ValueError as error:
-        raise _csv_error(path) from error
     except (csv.Error, OSError) as error:
         raise InputError(f"{path} is not a readable .csv: {error}") from error
 
 
-def csv_block(file: TextIO, rows: int | None = None) -> np.ndarray:
-    """The next rows of numbers, all or so many, float64."""
+@contextmanager
+def open_csv(
+    path: Path, without: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...] | None, tuple[int, ...] | None, TextIO]]:
+    """The names of the columns, or None; the positions of those that are read where some are left out, or None; and the
+    file at its first row of numbers. What is wrong in a cell that the block reads becomes InputError.
+    """
+    with _csv_text(path):
+        columns, header_lines = _header(path)
+        kept = None
+        if columns is not None and set(columns) & set(without):
+            kept = tuple(i for i, name in enumerate(columns) if name not in without)
+            columns = tuple(columns[i] for i in kept)
+            if not columns:
+                raise InputError(f"{path} must have a column beside {', '.join(without)}. Received: none.")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for _ in range(header_lines):
+                next(file)
+            try:
+                yield columns, kept, file
+            except (InputError, UnicodeDecodeError):
+                raise
+            except ValueError as error:
+                raise _csv_error(path, without) from error
+
+
+def csv_block(file: TextIO, rows: int | None = None, kept: tuple[int, ...] | None = None) -> np.ndarray:
+    """The next rows of numbers, all or so many, of all columns or of those at the positions kept, float64."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there are no rows is said elsewhere
-        return np.loadtxt(file, delimiter=",", max_rows=rows, ndmin=2, dtype="float64", quotechar='"', comments=None)
+        return np.loadtxt(
+            file, delimiter=",", max_rows=rows, ndmin=2, dtype="float64", quotechar='"', comments=None, usecols=kept
+        )
 
 
 def _is_number(cell: str) -> bool:
@@ -154,7 +201,7 @@ def _is_number(cell: str) -> bool:
     return cell.isascii() and "_" not in cell  # Python's numbers are more than those of a table
 
 
-def _csv_error(path: Path) -> InputError:
+def _csv_error(path: Path, without: tuple[str, ...] = ()) -> InputError:
     """The first cell that is not a number, by row and column; NumPy counts from the first row that it was given."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
@@ -169,21 +216,30 @@ def _csv_error(path: Path) -> InputError:
             if len(cells) != len(first):
                 return InputError(f"{where}: must have {len(first)} columns. Received: {len(cells)}.")
             for i, cell in enumerate(cells):
-                if not _is_number(cell) or not cell.strip():
-                    name = first[i].strip() if has_header else f"number {i}"
+                name = first[i].strip() if has_header else f"number {i}"
+                if (not _is_number(cell) or not cell.strip()) and name not in without:
                     what = "an empty cell" if not cell.strip() else repr(cell)
                     return InputError(f"{where}, column {name}: must be a number. Received: {what}.")
     return InputError(f"{path}, line 1: must be numbers or column names. Received: {first}.")
 
 
-def _read_parquet(path: Path) -> Rows:
-    with open_parquet(path) as file:  # not read_table, which takes a folder named a=1 for a column
-        return parquet_rows(path, file.read())
+def _read_parquet(path: Path, labels: str | None, without: tuple[str, ...]) -> Rows:
+    without = (*without, *([] if labels is None else [labels]))
+    with open_parquet(path, without, labels) as (file, kept):  # not read_table: to it a folder named a=1 is a column
+        rows = parquet_rows(path, file.read(columns=kept))
+        if labels is None:
+            return rows
+        y = np.array(file.read(columns=[labels]).column(0).to_pylist(), dtype=object)
+        return Rows(rows.x, y, rows.columns)
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[Any]:
-    """A ParquetFile of numbers, with rows; what pyarrow raises in the block becomes InputError."""
+def open_parquet(
+    path: Path, without: tuple[str, ...] = (), labels: str | None = None
+) -> Iterator[tuple[Any, list[str]]]:
+    """A ParquetFile of numbers, with rows, and the columns that are not left out; what pyarrow raises in the block
+    becomes InputError.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -191,13 +247,17 @@ def open_parquet(path: Path) -> Iterator[Any]:
         raise MissingExtra("Reading and writing parquet", "parquet") from error
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold the whole file, however it is read
-            for field in file.schema_arrow:
+            names = file.schema_arrow.names
+            if labels is not None and labels not in names:
+                raise InputError(f"{path} must have a column {labels!r} for labels. Received: {', '.join(names)}.")
+            fields = [field for field in file.schema_arrow if field.name not in without]
+            for field in fields:
                 kind = field.type
                 if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
                     raise InputError(f"{path}, column {field.name}: must be numeric. Received: {kind}.")
-            if not len(file.schema_arrow) or not file.metadata.num_rows:
+            if not fields or not file.metadata.num_rows:
                 raise InputError(f"{path} holds no rows.")
-            yield file
+            yield file, [field.name for field in fields]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a readable parquet file: {error}") from error
 
