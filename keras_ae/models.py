@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_ae.data.labels import UNKNOWN, label_index
+from keras_ae.latents import interpolate, traverse
 from keras_ae.layers import ConformalPValue, LogarithmicPool, RMSELoss, Sampling
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
@@ -346,6 +347,19 @@ class Autoencoder(ResidentModel):
         inputs = {"epsilon": standard_normal(n, self.prior.epsilon_dim, seed)}
         label = label_index(y, n, self.classes)
         return self.run("generate", inputs | ({"label": label} if self.classes else {}), batch_size)["x"]
+
+    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8, y: Any = None) -> np.ndarray:
+        """Observations (steps, ...) on the way from AE(a) to AE(b): `keras_ae.latents.interpolate`."""
+        return interpolate(self, a, b, steps, y)
+
+    def traverse(self, x: np.ndarray, steps: int = 7, y: Any = None) -> np.ndarray:
+        """Observations (latents, steps, ...), of x with one latent varied: `keras_ae.latents.traverse`."""
+        return traverse(self, x, steps, y)
+
+    @property
+    def has_gaussian_prior(self) -> bool:
+        """Whether `generate` draws z from a single Gaussian."""
+        return getattr(self.prior, "components", None) == 1
 
     def run(self, function: str, inputs: Any, batch_size: int = 1024) -> dict[str, np.ndarray]:
         """Runs one of `functions` on an array, or on arrays by the names of its inputs, in batches; dict of arrays

@@ -13,6 +13,7 @@ from keras_ae.data.batches import ahead
 from keras_ae.data.labels import label_index
 from keras_ae.data.tables import check_finite
 from keras_ae.errors import ArtifactError, InputError
+from keras_ae.latents import interpolate, traverse
 from keras_ae.signatures import signatures
 
 _BATCH_ROWS = 1024
@@ -91,6 +92,29 @@ class Model:
         if self.classes:
             inputs["label"] = label
         return self._run("generate", inputs)["x"]
+
+    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8, y: Any = None) -> np.ndarray:
+        """Observations (steps, ...) on the way from AE(a) to AE(b): `keras_ae.latents.interpolate`."""
+        return interpolate(self, a, b, steps, y)
+
+    def traverse(self, x: np.ndarray, steps: int = 7, y: Any = None) -> np.ndarray:
+        """Observations (latents, steps, ...), of x with one latent varied: `keras_ae.latents.traverse`."""
+        return traverse(self, x, steps, y)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Of one raw observation."""
+        return self.input_shape
+
+    @property
+    def raw_dtype(self) -> str:
+        """Of raw x."""
+        return self._dtype.name
+
+    @property
+    def has_gaussian_prior(self) -> bool:
+        """Whether `generate` draws z from a single Gaussian."""
+        return self.manifest.get("prior", {}).get("components", 1) == 1
 
     def run(self, function: str, inputs: np.ndarray | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A function by name, on what its graph takes (`signatures`): raw x, z for `decode`, standard normal noise

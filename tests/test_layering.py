@@ -15,7 +15,7 @@ ROOT = PACKAGE.parent
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
     ("errors", "processor", "signatures"),
-    ("artifact", "data", "evaluation", "layers", "protos"),
+    ("artifact", "data", "evaluation", "latents", "layers", "protos"),
     ("likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("recipes", "export", "bfloat16"),
