@@ -94,6 +94,10 @@ def fit(
         list[Precision] | None,
         typer.Option("--precision", help="ONNX also in int8 or float16, where it is as fast and as good; repeat."),
     ] = None,
+    with_report: Annotated[
+        bool,
+        typer.Option("--report", help="Also write OUT-report.html, as `keras-ae report` does."),
+    ] = False,
     labels: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a .csv or .parquet, or array of an .npz, with labels.")
     ] = None,
@@ -141,6 +145,8 @@ def fit(
     for name, figures in fitted.manifest.get("precisions", {}).items():
         if figures["method"] is None:
             typer.echo(f"note: no {name}: {figures['reason']}", err=True)
+    if with_report:
+        _write_report(out, data)
     if as_json:
         return _print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
@@ -428,17 +434,36 @@ def evaluate(
 
     Each number stands beside the same for real held-out rows, copies of training rows, and PCA with a mixture.
     """
-    try:
+    with _scikit_learn("Evaluation"), _progress() as progress:
         from keras_ae.judging import evaluate_artifact
-    except ImportError as error:
-        if error.name and error.name.startswith("keras_ae"):
-            raise
-        raise MissingExtra("Evaluation", "train") from error
-    with _progress() as progress:
+
         found = evaluate_artifact(artifact, source, max_rows, seed, progress)
     if as_json:
         return _print_json({"artifact": str(artifact), **found.to_dict()})
     typer.echo(str(found))
+
+
+@app.command()
+def report(
+    artifact: Artifact,
+    source: Annotated[
+        str | None, typer.Argument(help="What it was trained on. [default: what its manifest names]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. [default: DIR-report.html]")] = None,
+    max_rows: Annotated[int, typer.Option(min=10, help="Samples compared with as many rows, at most.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of samples, halves and intervals.")] = 0,
+) -> None:
+    """One page: is the model good, the numbers, and pictures of reconstructions, samples, latents and scores."""
+    written, found = _write_report(artifact, source, out, max_rows, seed)
+    typer.echo(f"{written}\n{found.verdict}" if found.verdict else str(written))
+
+
+def _write_report(artifact: Path, source: Any, out: Path | None = None, max_rows: int = 5000, seed: int = 0) -> Any:
+    out = out or artifact.resolve().with_name(f"{artifact.resolve().name}-report.html")
+    with _scikit_learn("The report"), _progress() as progress:
+        from keras_ae.report import write_report
+
+        return out, write_report(artifact, out, source, max_rows, seed, progress)
 
 
 @app.command()
@@ -573,6 +598,17 @@ def _tensorflow(what: str) -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextmanager
+def _scikit_learn(what: str) -> Iterator[None]:
+    """Says which extra is missing where an import in the block fails."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name and error.name.startswith("keras_ae"):
+            raise
+        raise MissingExtra(what, "train") from error
 
 
 @contextmanager

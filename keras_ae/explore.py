@@ -17,7 +17,8 @@ import numpy as np
 from keras_ae import artifact, runtime
 from keras_ae.data.sources import Source
 from keras_ae.errors import InputError, KerasAEError
-from keras_ae.provenance import fitted_splits
+from keras_ae.provenance import fitted_splits, known_labels
+from keras_ae.views import plane, view
 
 DATA = "data.json"
 MOST_POINTS = 2_000
@@ -95,7 +96,11 @@ def _is_page(folder: Path) -> bool:
         return False
 
 
-def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
+Labelled = tuple[list[str], list[int]]
+"""Names of classes, and the index of each row's, -1 where it is not known."""
+
+
+def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None, Labelled | None, str | None]:
     """Some rows and their labels, or the reason why there are none."""
     try:
         splits = fitted_splits(model.path, model.manifest, source)
@@ -105,7 +110,10 @@ def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None
         return None, None, f"the training rows are not at hand: {error}"
     random = np.random.default_rng(model.manifest["seed"])
     index = np.sort(random.permutation(len(splits.train))[: _points(model)])
-    labels = None if splits.labels is None else splits.labels["train"][index]
+    found = known_labels(splits, model.classes)
+    labels = None
+    if found is not None and len(found[0]) <= _MOST_LABELS:
+        labels = list(found[0]), [int(i) for i in found[1]["train"][index]]
     return splits.train[index], labels, None
 
 
@@ -114,7 +122,7 @@ def _points(model: runtime.Model) -> int:
 
 
 def _describe(
-    model: runtime.Model, of: str, x: np.ndarray, labels: np.ndarray | None, note: str | None
+    model: runtime.Model, of: str, x: np.ndarray, labels: Labelled | None, note: str | None
 ) -> dict[str, Any]:
     manifest = model.manifest
     z = model.encode(x).reshape(len(x), -1)
@@ -125,8 +133,8 @@ def _describe(
     levels = np.rint((flat[:kept] - low) / span * 255).astype("uint8")
     quantized = levels / np.float32(255) * span + low
     scale = _scale(flat)
-    mean, components, share = _plane(z)
-    names, indices = _labelled(labels, manifest.get("classes"))
+    mean, components, share = plane(z)
+    names, indices = labels if labels is not None else ([], None)
     return {
         "format": _FORMAT,
         "name": manifest["name"],
@@ -137,7 +145,7 @@ def _describe(
         "shape": list(model.input_shape),
         "dtype": manifest["input"]["dtype"],
         "columns": model.columns,
-        "view": _view(model, flat),
+        "view": view(model.input_shape, model.columns, flat),
         "latent_shape": list(model.latent_shape),
         "epsilon_dim": manifest.get("epsilon_dim", model.latent_dim),
         "classes": manifest.get("classes") or [],
@@ -180,64 +188,6 @@ def _scale(flat: np.ndarray) -> np.ndarray:
     if not len(moving) or np.median(moving) >= 0.1 * moving.max():
         return np.ones(len(deviation), "float32")
     return np.where(deviation > 0, deviation, 1).astype("float32")
-
-
-def _plane(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Mean (n,), first two principal components (2, n) of z, and their shares of its variance. One that is not there
-    is zeros.
-    """
-    mean = z.mean(axis=0, dtype="float64")
-    _, values, vectors = np.linalg.svd(z - mean, full_matrices=False)
-    components = np.zeros((2, z.shape[1]))
-    components[: len(vectors)] = vectors[:2]
-    largest = np.abs(components).argmax(axis=1)
-    components *= np.where(components[[0, 1], largest] < 0, -1, 1)[:, None]  # a sign that no library decides
-    variances = np.square(values)
-    total = max(float(variances.sum()), 1e-30)
-    return mean, components, [float(v) / total for v in [*variances[:2], 0.0][:2]]
-
-
-def _labelled(labels: np.ndarray | None, classes: list[str] | None) -> tuple[list[str], list[int] | None]:
-    """Names, and the index of each label among them, -1 where it is not known; none where there are too many names."""
-    if labels is None:
-        return [], None
-    if classes and np.asarray(labels).dtype.kind in "iu":
-        return list(classes), [int(label) for label in labels]
-    values, indices = np.unique(np.asarray(labels), return_inverse=True)
-    if len(values) > _MOST_LABELS:
-        return [], None
-    return [str(value) for value in values], [int(i) for i in indices.ravel()]
-
-
-def _view(model: runtime.Model, flat: np.ndarray) -> dict[str, Any]:
-    """How an observation is shown: as an image of two or three axes, channels last; as a table of named columns; as an
-    image where a vector is one written out row by row; as a curve else.
-    """
-    shape = model.input_shape
-    if len(shape) in (2, 3) and (len(shape) == 2 or shape[2] in (1, 3)):
-        return {"kind": "image", "height": shape[0], "width": shape[1], "channels": shape[2] if len(shape) == 3 else 1}
-    if model.columns is not None:
-        return {"kind": "table"}
-    side = int(np.sqrt(flat.shape[1]))
-    if len(shape) == 1 and side >= 4 and side * side == flat.shape[1] and _is_image(flat, side):
-        return {"kind": "image", "height": side, "width": side, "channels": 1}
-    return {"kind": "curve"}
-
-
-def _is_image(flat: np.ndarray, side: int) -> bool:
-    """Whether each pixel resembles the one below it (correlation over 0.2), and more so than the one half a width on,
-    which is nearer in a signal.
-    """
-    below, half = (_correlation(flat[:, :-lag], flat[:, lag:]) for lag in (side, side // 2))
-    return below > 0.2 and below > half
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean over features of the correlation over rows, where both move."""
-    a, b = (part - part.mean(axis=0, dtype="float64") for part in (a, b))
-    product = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    moving = product > 0
-    return float(((a * b).sum(axis=0)[moving] / product[moving]).mean()) if moving.any() else 0.0
 
 
 def _usual_distance(scaled: np.ndarray) -> float:

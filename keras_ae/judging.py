@@ -1,17 +1,31 @@
 """The model of an artifact against the rows that it was trained on and those that it was not; without TensorFlow."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_ae import runtime
-from keras_ae.data.labels import UNKNOWN, Classes
 from keras_ae.data.sources import Source
 from keras_ae.data.splits import Splits
-from keras_ae.errors import InputError
 from keras_ae.evaluation import Evaluation, evaluate
 from keras_ae.evaluation.protocol import Progress
-from keras_ae.provenance import fitted_splits
+from keras_ae.provenance import complete_labels, fitted_splits
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found, and on what.
+
+    Attributes:
+        evaluation: the numbers and the verdict.
+        splits: raw rows, as `fit` split them.
+        samples: of the model, raw rows.
+    """
+
+    evaluation: Evaluation
+    splits: Splits
+    samples: np.ndarray
 
 
 def evaluate_artifact(
@@ -37,34 +51,33 @@ def evaluate_artifact(
     Raises:
         InputError: for a source that gives other rows than the artifact was trained on.
     """
-    model = runtime.load(path)
-    splits = fitted_splits(path, model.manifest, source)
+    return judge_artifact(runtime.load(path), source, max_rows, seed, progress).evaluation
+
+
+def judge_artifact(
+    model: runtime.Model,
+    source: str | Path | np.ndarray | Source | None,
+    max_rows: int,
+    seed: int,
+    progress: Progress,
+) -> Judged:
+    """As `evaluate_artifact`, of a model that is loaded, with the rows that were looked at."""
+    splits = fitted_splits(model.path, model.manifest, source)
     progress("running the model", None)
-    labels = _known_labels(splits, model.classes)
     scores = model.score(splits.test)
-    return evaluate(
+    samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
+    evaluation = evaluate(
         splits.train,
         splits.test,
-        model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed),
+        samples,
         latent_dim=model.latent_dim,
         reconstructed=(model.reconstruct(splits.train), model.reconstruct(splits.test)),
         z=(model.encode(splits.train), model.encode(splits.test)),
-        labels=labels,
+        labels=complete_labels(splits, model.classes),
         score=scores["score"],
         p_value=scores.get("p_value"),
         max_rows=max_rows,
         seed=seed,
         progress=progress,
     )
-
-
-def _known_labels(splits: Splits, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Labels of training and test rows as indices; None where one is missing, or they make no classes."""
-    if splits.labels is None:
-        return None
-    try:
-        known = Classes(classes) if classes else Classes.of(np.concatenate(list(splits.labels.values())))
-    except InputError:  # such as measurements; the metrics that need classes say that they are not measured
-        return None
-    train, test = known.index(splits.labels["train"]), known.index(splits.labels["test"])
-    return None if min(train.min(), test.min()) == UNKNOWN else (train, test)
+    return Judged(evaluation, splits, samples)

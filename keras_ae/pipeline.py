@@ -182,6 +182,7 @@ def fit(
                 "seconds": round(training.seconds, 2),
                 "seconds_to_first_step": training.seconds_to_first_step and round(training.seconds_to_first_step, 2),
                 "dtype": dtype,
+                "history": _history(training),
             },
             "prior": prior.describe(),
             "metrics": metrics,
@@ -423,6 +424,15 @@ def _check_new(out: str | Path) -> None:
 def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
     largest = {key: max(entry[key] for entry in figures.values()) for key in ("max_abs_diff", "max_rel_diff")}
     return {**largest, "tolerance_rel": TOLERANCE, "batches": list(BATCHES), "functions": figures}
+
+
+def _history(training: Training) -> dict[str, Any]:
+    """The terms by epoch, at most 200 values each, for pictures; and the epochs that they stand for."""
+    thinned = {}
+    for name, values in training.history.items():
+        index = np.unique(np.linspace(0, len(values) - 1, min(len(values), 200)).astype(int))
+        thinned[name] = [float(f"{values[i]:.6g}") for i in index]
+    return {"epochs": training.epochs, **thinned}
 
 
 def _check_sign(model: Autoencoder, data: Source) -> None:

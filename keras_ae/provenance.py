@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data import load_source, split
+from keras_ae.data.labels import UNKNOWN, Classes
 from keras_ae.data.sources import Source
 from keras_ae.data.splits import Splits
 from keras_ae.errors import InputError
@@ -38,3 +39,29 @@ def fitted_splits(
                 f"Received: {data.name!r}, whose {name} rows differ."
             )
     return splits
+
+
+def known_labels(splits: Splits, classes: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
+    """Names of the classes, and of each split the index of each row's, -1 where it is missing; None where there are no
+    labels, or they make no classes.
+
+    Args:
+        splits: of a source.
+        classes: those that the artifact learned; without any they are taken from the labels.
+    """
+    if splits.labels is None:
+        return None
+    try:
+        known = Classes(classes) if classes else Classes.of(np.concatenate(list(splits.labels.values())))
+        return known.names, {name: known.index(y) for name, y in splits.labels.items()}
+    except InputError:  # such as measurements; what needs classes says that it is not there
+        return None
+
+
+def complete_labels(splits: Splits, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Labels of training and of test rows as indices; None where one is missing."""
+    found = known_labels(splits, classes)
+    if found is None:
+        return None
+    train, test = found[1]["train"], found[1]["test"]
+    return None if min(train.min(), test.min()) == UNKNOWN else (train, test)

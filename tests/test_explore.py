@@ -14,7 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from keras_ae import artifact, explore, runtime
+from keras_ae import artifact, explore, runtime, views
 from keras_ae.data import load_source, split
 from keras_ae.errors import InputError, KerasAEError
 
@@ -211,11 +211,7 @@ def _smooth(rows, size, seed=0):
 
 
 def _kind(model_shape, flat, columns=None):
-    class Model:
-        input_shape = model_shape
-
-    Model.columns = columns
-    return explore._view(Model, flat)["kind"]
+    return views.view(model_shape, columns, flat)["kind"]
 
 
 def test_what_is_shown_as_an_image():
@@ -249,7 +245,7 @@ def test_distances_of_columns_in_other_units_are_in_deviations():
 
 def test_one_latent_has_a_second_component_of_zeros():
     z = np.random.default_rng(0).normal(size=(50, 1))
-    mean, components, share = explore._plane(z)
+    mean, components, share = views.plane(z)
     assert mean == pytest.approx(z.mean())
     assert components.tolist() == [[1.0], [0.0]]
     assert share == [1.0, 0.0]

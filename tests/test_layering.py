@@ -15,10 +15,10 @@ ROOT = PACKAGE.parent
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
     ("errors", "processor", "signatures"),
-    ("artifact", "data", "evaluation", "latents", "layers", "protos"),
+    ("artifact", "data", "evaluation", "latents", "layers", "protos", "views"),
     ("likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
-    ("recipes", "export", "bfloat16"),
+    ("recipes", "export", "bfloat16", "report"),
     ("labelling",),
     ("training",),
     ("pipeline",),

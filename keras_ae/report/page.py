@@ -1,0 +1,336 @@
+"""The report of an artifact: the verdict, the numbers behind it, and pictures of what the model does."""
+
+import html
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_ae import runtime
+from keras_ae.data.sources import Source
+from keras_ae.data.splits import Splits
+from keras_ae.errors import InputError
+from keras_ae.evaluation import Evaluation
+from keras_ae.evaluation.classification import expected_calibration_error
+from keras_ae.evaluation.protocol import Progress
+from keras_ae.evaluation.result import COLUMNS, LABELS
+from keras_ae.judging import judge_artifact
+from keras_ae.provenance import known_labels
+from keras_ae.report import pictures
+from keras_ae.views import plane, view
+
+ALPHA = 0.01
+_POINTS = 1_000
+_SHOWN = 6
+_LATENTS = 12
+
+
+def write_report(
+    path: str | Path,
+    out: str | Path,
+    source: str | Path | np.ndarray | Source | None = None,
+    max_rows: int = 5000,
+    seed: int = 0,
+    progress: Progress = lambda what, share: None,
+) -> Evaluation:
+    """Writes one HTML file without any request to elsewhere; gives back what `evaluate` found.
+
+    Args:
+        path: the artifact.
+        out: file to write, ending in .html.
+        source: what the artifact was trained on; by default what its manifest names.
+        max_rows: samples compared with as many rows, at most.
+        seed: of samples, halves, draws and intervals; the same seed gives the same page.
+        progress: is told in a few words what runs, and its share done.
+
+    Raises:
+        InputError: for a source that gives other rows than the artifact was trained on, or a file that can't be
+            written.
+    """
+    out = Path(out)
+    if out.suffix != ".html":
+        raise InputError(f"A report must end in .html. Received: {out.name}.")
+    if not out.parent.is_dir():
+        raise InputError(f"No such folder to write to: {out.parent}.")
+    model = runtime.load(path)
+    judged = judge_artifact(model, source, max_rows, seed, progress)
+    progress("drawing", None)
+    content = _Page(model, judged.splits, judged.samples, judged.evaluation).content()
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, out)
+    except OSError as error:
+        raise InputError(f"{out} could not be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return judged.evaluation
+
+
+@dataclass(frozen=True)
+class _Page:
+    model: runtime.Model
+    splits: Splits
+    samples: np.ndarray
+    evaluation: Evaluation
+
+    def content(self) -> str:
+        manifest = self.model.manifest
+        style = files("keras_ae.report").joinpath("page.css").read_text(encoding="utf-8")
+        sections = [
+            self._verdict(),
+            self._numbers(),
+            self._training(),
+            self._reconstructions(),
+            self._samples(),
+            self._nearest(),
+            self._distances(),
+            self._map(),
+            self._traversals(),
+            self._scores(),
+            self._reliability(),
+        ]
+        facts = [f"recipe {manifest['recipe']}", f"{self.model.latent_dim} latents", f"source {manifest['source']}"]
+        made = f"made by keras-ae {manifest['versions']['keras_ae']} on {manifest['created'][:10]}"
+        title = f"{self.model.path.name}: report"
+        return (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{_text(title)}</title><style>{style}</style></head><body><header><h1>{_text(title)}</h1>"
+            f"<p>{_text(', '.join([*facts, made]))}</p></header><main>{''.join(sections)}</main></body></html>\n"
+        )
+
+    # What is said
+
+    def _verdict(self) -> str:
+        verdict = self.evaluation.verdict
+        if verdict is None:
+            return ""
+        cards = [
+            f'<div class="card {"yes" if answer.yes else "no"}"><h3>{title}: {"yes" if answer.yes else "no"}</h3>'
+            f"<p>because {_text(answer.because)}</p></div>"
+            for title, answer in (
+                ("Samples look drawn from the data", verdict.drawn_from_data),
+                ("Samples differ from the training rows", verdict.different_from_training),
+            )
+        ]
+        return _section("Is the model good?", f'<div class="cards">{"".join(cards)}</div>')
+
+    def _numbers(self) -> str:
+        numbers = self.evaluation.numbers
+        used = [column for column in COLUMNS if any(column in row for row in numbers.values())]
+        head = "".join(f'<th scope="col">{_text(COLUMNS[column])}</th>' for column in used)
+        rows = []
+        for name in (name for name in LABELS if name in numbers):
+            cells = "".join(f"<td>{_cell(numbers[name].get(column))}</td>" for column in used)
+            rows.append(f'<tr><th scope="row">{_text(LABELS[name])}</th>{cells}</tr>')
+        body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+        table = f'<div class="wide"><table>{body}</table></div>'
+        skipped = "; ".join(f"{name} {why}" for name, why in self.evaluation.skipped.items())
+        note = "Below each value, its 95 % interval." + (f" Not measured: {skipped}." if skipped else "")
+        return _section("Numbers", table, note)
+
+    def _training(self) -> str:
+        history = dict(self.model.manifest.get("training", {}).get("history") or {})
+        epochs = history.pop("epochs", 1)
+        charts = []
+        for name in (name for name in history if not name.startswith("val_")):
+            both = {"training": history[name], "validation": history.get(f"val_{name}")}
+            curves = {of: (np.linspace(1, epochs, len(v)).tolist(), v) for of, v in both.items() if v}
+            charts.append(_figure(pictures.lines(curves, f"{name} by epoch", "epoch"), name))
+        if not charts:
+            return ""
+        return _section("Training", _grid(charts, "charts"), "Each term of the loss by epoch, unweighted.")
+
+    # What the model does with rows
+
+    def _reconstructions(self) -> str:
+        test = self.splits.test
+        order = np.argsort(self.model.score(test)["score"], kind="stable")
+        middle = len(order) // 2
+        count = min(_SHOWN, len(order))
+        groups = {
+            "best": order[:count],
+            "median": order[middle - count // 2 : middle - count // 2 + count],
+            "worst": order[::-1][:count],
+        }
+        parts = []
+        for name, index in groups.items():
+            rows, rebuilt = test[index], self.model.reconstruct(test[index])
+            pictured = [self._pair(a, b, f"{name} test row {i}") for i, a, b in zip(index, rows, rebuilt, strict=True)]
+            parts.append(f"<h3>{name.capitalize()}</h3>{_grid(pictured, 'tiles')}")
+        what = "input, reconstruction, and the size of the error" if self._is_image else "input and reconstruction"
+        return _section("Reconstructions", "".join(parts), f"Test rows by score: {what}.")
+
+    def _samples(self) -> str:
+        if not self.model.classes:
+            tiles = [self._tile(x, f"sample {i}") for i, x in enumerate(self.samples[:24])]
+            return _section("Samples", _grid(tiles, "tiles"), "The first ones drawn, none left out.")
+        parts = []
+        for name in self.model.classes[:20]:
+            drawn = self.model.generate(8, name, seed=0)
+            tiles = [self._tile(x, f"sample of class {name}") for x in drawn]
+            parts.append(f"<h3>{_text(name)}</h3>{_grid(tiles, 'tiles')}")
+        return _section("Samples of each class", "".join(parts), "The first ones drawn, none left out.")
+
+    def _nearest(self) -> str:
+        close = self.evaluation.neighbours.get("model")
+        if close is None:
+            return ""
+        order = np.argsort(close.distance, kind="stable")[: 2 * _SHOWN]
+        tiles = [
+            f'<div class="pair">{self._tile(self.samples[close.rows[i]], "sample")}'
+            f"{self._tile(self.splits.train[close.index[i]], 'nearest training row')}"
+            f"<small>{pictures.number(float(close.distance[i]))}</small></div>"
+            for i in order
+        ]
+        note = "Samples nearest to a training row, left, beside that row, and their distance in scaled units."
+        return _section("Nearest to the training rows", _grid(tiles, "tiles"), note)
+
+    def _distances(self) -> str:
+        close = self.evaluation.neighbours
+        if "model" not in close:
+            return ""
+        values = {"samples": close["model"].distance, "held-out rows": close["held_out"].distance}
+        chart = pictures.histograms(
+            values, "Distances to the nearest training row", "distance to the nearest training row"
+        )
+        note = "Samples that were copied would lie at 0; samples that miss the data lie beyond real rows."
+        return _section("Distances", _grid([_figure(chart, "share of rows")], "charts"), note)
+
+    def _map(self) -> str:
+        index = np.random.default_rng(0).permutation(len(self.splits.test))[:_POINTS]
+        z = self.model.encode(self.splits.test[index]).reshape(len(index), -1)
+        mean, components, share = plane(z)
+        xy = (z - mean) @ components.T
+        found = known_labels(self.splits, self.model.classes)
+        if found is not None and len(found[0]) <= pictures.SERIES:
+            names, by_split = found
+            chart = pictures.points(xy, by_split["test"][index], names, "Latents of test rows, coloured by class")
+        else:
+            chart = pictures.points(xy, None, (), "Latents of test rows")
+        along = f"{share[0]:.0%} and {share[1]:.0%}" if self.model.latent_dim > 1 else "all"
+        note = f"Test rows on the first two principal components of z, which hold {along} of its variance."
+        return _section("Latent map", _grid([_figure(chart, "")], "charts"), note)
+
+    def _traversals(self) -> str:
+        order = np.argsort(self.model.score(self.splits.test)["score"], kind="stable")
+        x = self.splits.test[order[len(order) // 2]]
+        y = None
+        if self.model.manifest.get("conditional"):
+            y = int(self.model.classify(x[None]).argmax())
+        grid = self.model.traverse(x, y=y)
+        z = self.model.encode(self.splits.test[:_POINTS])
+        widest = np.argsort(-z.reshape(len(z), -1).var(axis=0), kind="stable")[:_LATENTS]
+        rows = [
+            f'<div class="row"><span>z{i}</span>{"".join(self._tile(step, f"latent {i}") for step in grid[i])}</div>'
+            for i in widest
+        ]
+        note = "The test row of median score, with one latent at a time from -2 to 2 standard deviations of samples."
+        return _section("Traversals", "".join(rows), note)
+
+    def _scores(self) -> str:
+        scores = self.model.score(self.splits.test)
+        calibration = self.model.score(self.splits.calibration)["score"]
+        mark = None
+        note = "Of test rows; higher is more anomalous."
+        if "p_value" in scores:
+            mark = float(np.quantile(calibration, 1 - ALPHA, method="higher"))
+            alarms = float(np.mean(scores["p_value"] <= ALPHA))
+            note += f" The line is where the p-value is {ALPHA}: {alarms:.2%} of test rows lie beyond it."
+        chart = pictures.histograms({"test rows": scores["score"]}, "Scores of test rows", "score", mark)
+        return _section("Anomaly scores", _grid([_figure(chart, "share of rows")], "charts"), note)
+
+    def _reliability(self) -> str:
+        found = known_labels(self.splits, self.model.classes) if self.model.classes else None
+        if found is None or not (found[1]["test"] >= 0).any():
+            return ""
+        known = found[1]["test"] >= 0
+        y, probability = found[1]["test"][known], self.model.classify(self.splits.test[known])
+        confidence, right = probability.max(axis=1), probability.argmax(axis=1) == y
+        bins = np.clip((confidence * 10).astype(int), 0, 9)
+        filled = [i for i in range(10) if (bins == i).any()]
+        measured = ([confidence[bins == i].mean() for i in filled], [right[bins == i].mean() for i in filled])
+        chart = pictures.lines({"model": measured, "perfect": ([0, 1], [0, 1])}, "Accuracy by confidence", "confidence")
+        error = expected_calibration_error(probability, y)
+        note = f"Accuracy {right.mean():.2%} on {len(y):,} test rows; expected calibration error {error:.4f}."
+        return _section("Are probabilities right?", _grid([_figure(chart, "accuracy")], "charts"), note)
+
+    # How an observation is shown
+
+    @cached_property
+    def _some(self) -> np.ndarray:
+        some = self.splits.train[:2000]
+        return some.reshape(len(some), -1).astype("float32")
+
+    @cached_property
+    def _view(self) -> dict[str, Any]:
+        return view(self.model.input_shape, self.model.columns, self._some)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return float(np.quantile(self._some, 0.001)), float(np.quantile(self._some, 0.999))
+
+    @property
+    def _is_image(self) -> bool:
+        return bool(self._view["kind"] == "image")
+
+    def _scaled(self, x: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """Numbers of one observation on one scale, and its ends: raw, or where units differ in deviations."""
+        flat = np.asarray(x, "float32").reshape(-1)
+        if self.model.columns is not None:
+            deviation = self._some.std(axis=0)
+            return (flat - self._some.mean(axis=0)) / np.where(deviation > 0, deviation, 1), -3.0, 3.0
+        return flat, *self._ends
+
+    def _tile(self, x: np.ndarray, alt: str) -> str:
+        flat, low, high = self._scaled(x)
+        if not self._is_image:
+            return pictures.overlay(np.clip(flat, low, high), None, low, high, alt)
+        return pictures.image(flat.reshape(self._image_shape), low, high, alt)
+
+    def _pair(self, x: np.ndarray, x_hat: np.ndarray, alt: str) -> str:
+        (a, low, high), (b, _, _) = self._scaled(x), self._scaled(x_hat)
+        if not self._is_image:
+            return pictures.overlay(np.clip(a, low, high), np.clip(b, low, high), low, high, alt)
+        shape = self._image_shape
+        error = np.abs(a - b).reshape(shape)
+        parts = [
+            pictures.image(a.reshape(shape), low, high, alt),
+            pictures.image(b.reshape(shape), low, high, "reconstruction"),
+            pictures.image(error, 0, high - low, "error"),
+        ]
+        return f'<div class="stack">{"".join(parts)}</div>'
+
+    @property
+    def _image_shape(self) -> tuple[int, ...]:
+        shown = self._view
+        shape: tuple[int, ...] = (shown["height"], shown["width"])
+        return shape if shown["channels"] == 1 else (*shape, shown["channels"])
+
+
+def _section(title: str, body: str, note: str = "") -> str:
+    return f"<section><h2>{title}</h2>{f'<p>{_text(note)}</p>' if note else ''}{body}</section>"
+
+
+def _grid(parts: list[str], kind: str) -> str:
+    return f'<div class="{kind}">{"".join(parts)}</div>'
+
+
+def _figure(picture: str, caption: str) -> str:
+    return f"<figure>{f'<figcaption>{_text(caption)}</figcaption>' if caption else ''}{picture}</figure>"
+
+
+def _cell(number: Any) -> str:
+    if number is None:
+        return ""
+    value, _, interval = str(number).partition(" ")
+    return f"{value}<small>{interval}</small>" if interval else value
+
+
+def _text(text: str) -> str:
+    return html.escape(str(text))
