@@ -194,10 +194,10 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
         typer.echo(f"  classes    {_some(manifest['classes'])}")
     typer.echo(f"  functions  {', '.join(manifest['functions'])}")
     for name, value in manifest.get("metrics", {}).items():
-        typer.echo(f"  {name:<16} {value:.6g}")
+        typer.echo(f"  {name:<22} {value:.6g}")
     for kind, figures in manifest["exports"].items():
         typer.echo(
-            f"  {kind:<16} largest difference {figures['max_abs_diff']:.2e} ({figures['max_rel_diff']:.1e} relative)"
+            f"  {kind:<22} largest difference {figures['max_abs_diff']:.2e} ({figures['max_rel_diff']:.1e} relative)"
         )
     for name, figures in manifest.get("precisions", {}).items():
         typer.echo(f"  {name:<16} {'refused: ' + figures['reason'] if figures['method'] is None else _gains(figures)}")

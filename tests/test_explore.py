@@ -475,7 +475,7 @@ def test_a_table_shows_its_columns_by_name(visit, digits_artifact, tmp_path):
 
 @in_browser
 def test_a_signal_is_a_curve(visit, digits_artifact, monkeypatch):
-    monkeypatch.setattr(explore, "_is_image", lambda flat, side: False)
+    monkeypatch.setattr(views, "_is_image", lambda flat, side: False)
     tab = visit(digits_artifact)
     settled(tab, "Training row")
     before = tab.get_attribute("#now .line:last-child", "d")
