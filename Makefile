@@ -19,7 +19,7 @@ demo: $(STAMP)
 
 # Without npm the page of `keras-ae explore` is not built, and its tests in a browser are skipped.
 test: $(STAMP) $(if $(shell command -v npm),$(WEB)) lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
