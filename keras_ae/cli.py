@@ -434,10 +434,17 @@ def evaluate(
 
     Each number stands beside the same for real held-out rows, copies of training rows, and PCA with a mixture.
     """
+    import importlib.util
+
+    nll = None
+    if importlib.util.find_spec("tensorflow") is not None:
+        with _tensorflow("The likelihood"):
+            from keras_ae import pipeline
+        nll = pipeline.nll_bound(artifact)
     with _scikit_learn("Evaluation"), _progress() as progress:
         from keras_ae.judging import evaluate_artifact
 
-        found = evaluate_artifact(artifact, source, max_rows, seed, progress)
+        found = evaluate_artifact(artifact, source, max_rows, seed, progress, nll)
     if as_json:
         return _print_json({"artifact": str(artifact), **found.to_dict()})
     typer.echo(str(found))

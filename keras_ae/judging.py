@@ -1,5 +1,6 @@
 """The model of an artifact against the rows that it was trained on and those that it was not; without TensorFlow."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation, evaluate
 from keras_ae.evaluation.protocol import Progress
 from keras_ae.provenance import complete_labels, fitted_splits
+
+Bound = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ def evaluate_artifact(
     max_rows: int = 5000,
     seed: int = 0,
     progress: Progress = lambda what, share: None,
+    nll: Bound | None = None,
 ) -> Evaluation:
     """Splits the source as `fit` did, and measures the artifact's model on training and test rows.
 
@@ -43,6 +47,7 @@ def evaluate_artifact(
         max_rows: samples compared with as many rows, at most.
         seed: of samples, halves, draws and bootstraps.
         progress: is told in a few words what runs, and its share done.
+        nll: from raw rows to a bound on -log p(x), nats; `keras_ae.pipeline.nll_bound` of an artifact gives one.
 
     Returns:
         The numbers beside those of real rows, copies and PCA with a mixture, and the verdict
@@ -51,7 +56,7 @@ def evaluate_artifact(
     Raises:
         InputError: for a source that gives other rows than the artifact was trained on.
     """
-    return judge_artifact(runtime.load(path), source, max_rows, seed, progress).evaluation
+    return judge_artifact(runtime.load(path), source, max_rows, seed, progress, nll).evaluation
 
 
 def judge_artifact(
@@ -60,6 +65,7 @@ def judge_artifact(
     max_rows: int,
     seed: int,
     progress: Progress,
+    nll: Bound | None = None,
 ) -> Judged:
     """As `evaluate_artifact`, of a model that is loaded, with the rows that were looked at."""
     splits = fitted_splits(model.path, model.manifest, source)
@@ -76,6 +82,7 @@ def judge_artifact(
         labels=complete_labels(splits, model.classes),
         score=scores["score"],
         p_value=scores.get("p_value"),
+        nll=None if nll is None else nll(splits.test),
         max_rows=max_rows,
         seed=seed,
         progress=progress,

@@ -30,6 +30,7 @@ from keras_ae.export import (
 )
 from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.labelling import labels_of
+from keras_ae.layers import RMSELoss, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
@@ -289,6 +290,17 @@ def load(path: str | Path) -> Autoencoder:
     if not isinstance(model, Autoencoder):
         raise ArtifactError(f"{path} must hold a keras_ae Autoencoder. Received: {type(model).__name__}.")
     return model
+
+
+def nll_bound(path: str | Path, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
+    """From raw rows to an importance-weighted bound on -log p(x), nats, as a density; None where the model of the
+    artifact has none (`keras_ae.likelihood`).
+    """
+    model = load(path)
+    is_density = isinstance(model.reconstruction, RMSELoss) and model.reconstruction.is_likelihood
+    if not is_density or not isinstance(model.latent, Sampling):
+        return None
+    return lambda x: -model.log_likelihood(x, k=k).rows
 
 
 def verify(path: str | Path) -> dict[str, Any]:
