@@ -140,7 +140,8 @@ class Client:
         if set(inputs) - {"label"} != set(wanted) - {"label"} or set(inputs) - set(wanted):
             raise InputError(f"{function} must have the inputs {', '.join(wanted)}. Received: {', '.join(inputs)}.")
         arrays: dict[str, np.ndarray] = {}
-        for name, of in wanted.items():
+        # A map of protocol buffers has no order, and a label needs to know how many rows there are.
+        for name, of in sorted(wanted.items(), key=lambda item: item[0] == "label"):
             if name == "label":
                 label = np.asarray(inputs.get("label", -1))
                 rows = len(arrays[first])

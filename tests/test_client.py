@@ -309,3 +309,11 @@ def test_labels_fill_up_or_are_repeated(scripted):
         assert client._arrays(wanted, "generate", {"epsilon": epsilon, **given})["label"].tolist() == expected
     with pytest.raises(InputError, match="one a row: 3"):
         client._arrays(wanted, "generate", {"epsilon": epsilon, "label": [1]})
+
+
+def test_the_order_of_a_signatures_inputs_does_not_matter(rest_address, model):
+    with Client(rest_address, "digits") as digits:
+        for function in digits.signatures.values():
+            function["inputs"] = dict(reversed(function["inputs"].items()))
+        assert next(iter(digits.signatures["generate"]["inputs"])) == "label"
+        np.testing.assert_allclose(digits.generate(4, 7, seed=3), model.generate(4, 7, seed=3), 1e-5, 1e-5)
