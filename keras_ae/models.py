@@ -11,12 +11,13 @@ from keras import ops
 
 from keras_ae.data.labels import UNKNOWN, label_index
 from keras_ae.latents import interpolate, traverse
-from keras_ae.layers import ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.layers.neighbours import limited
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
 from keras_ae.resident import ResidentModel
 
-FUNCTIONS = ("encode", "decode", "reconstruct", "score", "classify", "generate")
+FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -49,6 +50,7 @@ class Autoencoder(ResidentModel):
             p(x | y) and p(y); without it, Bayes' rule stands alone.
         prior: layer from standard normal noise, and a label where there are classes, to z (`keras_ae.priors`); N(0, I)
             by default.
+        detector: layer behind `score`, an AnomalyScore; without one a score is the RMSE of a row.
 
     Raises:
         ValueError: where shapes don't fit; the message names both.
@@ -66,6 +68,7 @@ class Autoencoder(ResidentModel):
         classes: Sequence[str] = (),
         classifier: keras.Model | None = None,
         prior: keras.layers.Layer | None = None,
+        detector: keras.layers.Layer | None = None,
         name: str = "autoencoder",
     ) -> None:
         _check_one_input("encoder", encoder)
@@ -111,6 +114,9 @@ class Autoencoder(ResidentModel):
         self.prior = prior if prior is not None else MixturePrior(self.latent_dim, classes=len(classes), name="prior")
         if not self.prior.built:
             self.prior.build((None, self.prior.epsilon_dim))
+        self.detector = detector
+        if detector is not None and not detector.built:
+            detector.build()
         self.p_value = ConformalPValue(name="p_value")
         self.p_value.build((None,))
         self.pool = LogarithmicPool(1 if classifier is None else 2, name="pool")
@@ -135,14 +141,15 @@ class Autoencoder(ResidentModel):
             "classes": list(self.classes),
             "classifier": serialize(self.classifier),
             "prior": serialize(self.prior),
+            "detector": serialize(self.detector),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Autoencoder":
         config = dict(config)
-        for key in ("encoder", "decoder", "latent", "reconstruction", "scaling", "classifier", "prior"):
-            config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
+        for key in ("encoder", "decoder", "latent", "reconstruction", "scaling", "classifier", "prior", "detector"):
+            config[key] = keras.saving.deserialize_keras_object(config.get(key), custom_objects)
         config["regularizers"] = [
             keras.saving.deserialize_keras_object(layer, custom_objects) for layer in config["regularizers"]
         ]
@@ -174,13 +181,15 @@ class Autoencoder(ResidentModel):
     def functions(self) -> dict[str, keras.Model]:
         """The deployable graphs by name, built anew from the submodels: no loss layer, no noise, dict in and out.
 
-        encode x -> z; decode z -> x; reconstruct x -> x_hat; score x -> score, p_value; classify x -> probability;
-        generate epsilon -> x. `x` and `x_hat` are raw, (batch, ...), of two names since an ONNX graph can't have an
-        input and an output of one name; `z` (batch, ...) the posterior mean; `score` (batch,) the RMSE of one row in
-        scaled units, higher is more anomalous; `p_value` (batch,) is there after `calibrate`; `probability`
-        (batch, classes) and `classify` are there where there are classes; `epsilon` (batch, prior.epsilon_dim) is
-        standard normal noise. With classes `generate` takes a `label` (batch,) besides, -1 for one drawn by the
-        frequency of its class, and so does `decode` where the decoder is conditional, -1 for none. The graphs share the
+        encode x -> z; decode z -> x; reconstruct x -> x_hat; score x -> score, p_value; explain x -> contribution;
+        classify x -> probability; generate epsilon -> x. `x` and `x_hat` are raw, (batch, ...), of two names since an
+        ONNX graph can't have an input and an output of one name; `z` (batch, ...) the posterior mean; `score` (batch,)
+        is higher for what is more anomalous: by the detector, or without one the RMSE of a row in scaled units;
+        `contribution` (batch, ...) is what each feature adds to it, there where there is a detector; `p_value` (batch,)
+        is there after `calibrate`; `probability` (batch, classes) and `classify` are there where there are classes;
+        `epsilon` (batch, prior.epsilon_dim) is standard normal noise. With classes `generate` takes a `label` (batch,)
+        besides, -1 for one drawn by the frequency of its class, and so does `decode` where the decoder is conditional,
+        -1 for none. The graphs share the
         model's weights, so they follow further training."""
         x = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         z = keras.Input(self.latent_shape, name="z")
@@ -193,16 +202,17 @@ class Autoencoder(ResidentModel):
         graphs: dict[str, tuple[Any, dict[str, Any]]] = {"encode": (x, {"z": ops.cast(mean, "float32")})}
         with_label = [] if label is None else [label]
         graphs["decode"] = ([z, *(with_label if self.conditional else [])], {"x": self._raw(self._decoded(z, label))})
-        likeliest = None
         if self.classes:
-            logits = self.pool(self._opinions(scaled, mean))
-            graphs["classify"] = (x, {"probability": ops.softmax(logits, axis=-1)})
-            likeliest = ops.cast(ops.equal(logits, ops.max(logits, axis=-1, keepdims=True)), "float32")
-        x_hat = self._decoded(mean, likeliest)
+            graphs["classify"] = (x, {"probability": ops.softmax(self._logits(scaled, mean), axis=-1)})
+        x_hat = self._best_guess(scaled, mean)
         graphs["reconstruct"] = (x, {"x_hat": self._raw(x_hat, like=x)})
-        axes = tuple(range(1, len(x.shape)))
-        error = ops.square(ops.cast(scaled, "float32") - ops.cast(x_hat, "float32"))
-        score = ops.sqrt(ops.mean(error, axis=axes))
+        if self.detector is not None:
+            score, contribution = self.detector([scaled, x_hat, mean, self._log_prior(mean)])
+            graphs["explain"] = (x, {"contribution": ops.reshape(contribution, (-1, *self.raw_shape))})
+        else:
+            axes = tuple(range(1, len(x.shape)))
+            error = ops.square(ops.cast(scaled, "float32") - ops.cast(x_hat, "float32"))
+            score = ops.sqrt(ops.mean(error, axis=axes))
         scores = {"score": score}
         if len(self.p_value.calibration_scores):
             scores["p_value"] = self.p_value(score)
@@ -216,10 +226,23 @@ class Autoencoder(ResidentModel):
         ordered = [name for name in FUNCTIONS if name in graphs]
         return {name: _graph(name, *graphs[name]) for name in ordered}
 
+    def _log_prior(self, mean: Any) -> Any:
+        return _LogPrior(self.prior)(mean)
+
     def _opinions(self, scaled: Any, mean: Any) -> list[Any]:
         """Logits (batch, classes) of p(y | x) by Bayes' rule, and by the head where there is one."""
         bayes = _BayesRule(self.prior, self.decoder if self.conditional else None, self.reconstruction)([scaled, mean])
         return [bayes] if self.classifier is None else [bayes, self.classifier(mean, training=False)]
+
+    def _logits(self, scaled: Any, mean: Any) -> Any:
+        return self.pool(self._opinions(scaled, mean))
+
+    def _best_guess(self, scaled: Any, mean: Any) -> Any:
+        """AE(x) in scaled units; a conditional decoder is told the likeliest class."""
+        if not self.conditional:
+            return self._decoded(mean, None)
+        logits = self._logits(scaled, mean)
+        return self._decoded(mean, ops.cast(ops.equal(logits, ops.max(logits, axis=-1, keepdims=True)), "float32"))
 
     def _decoded(self, z: Any, label: Any) -> Any:
         """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
@@ -243,6 +266,27 @@ class Autoencoder(ResidentModel):
             if known.any():
                 self.pool.fit(self._opinions_of(x[known], batch_size), np.asarray(y)[known])
         self._compiled_functions.clear()
+
+    def fit_detector(self, x: np.ndarray, held_out: np.ndarray, seed: int = 0, batch_size: int = 1024) -> None:
+        """Fits what `score` is: an AnomalyScore of rows like these, with the prior as it is; `calibrate` comes after.
+
+        Args:
+            x: normal raw rows (rows, ...) that were trained on; at most 2,048 of them are kept in the model.
+            held_out: normal rows that were not.
+            seed: of the choice.
+            batch_size: rows at a time.
+        """
+        self.set_detector(None)
+        rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
+        scaled = self.scaling(rows) if self.scaling is not None else rows
+        mean = _at_inference(self.latent, self.encoder(scaled, training=False))
+        graph = keras.Model(rows, [scaled, self._best_guess(scaled, mean), mean, self._log_prior(mean)])
+        found = [graph.predict(part, batch_size=batch_size, verbose=0) for part in (x, held_out)]
+        self.set_detector(AnomalyScore.fitted(found[0], found[1], seed))
+
+    def set_detector(self, detector: keras.layers.Layer | None) -> None:
+        """Puts another layer behind `score`; None for the RMSE of a row."""
+        self._replace("detector", detector)
 
     def _opinions_of(self, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
@@ -312,9 +356,12 @@ class Autoencoder(ResidentModel):
         """Puts another layer where `generate` draws z from (`keras_ae.priors`)."""
         if not prior.built:
             prior.build((None, prior.epsilon_dim))
+        self._replace("prior", prior)
+
+    def _replace(self, name: str, layer: keras.layers.Layer | None) -> None:
         # Keras keeps every layer that was ever set, and would save the old one too.
-        self._layers: list[Any] = [layer for layer in self._layers if layer is not self.prior]
-        self.prior = prior
+        self._layers: list[Any] = [held for held in self._layers if held is not getattr(self, name)]
+        setattr(self, name, layer)
         self._compiled_functions.clear()
 
     def encode(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
@@ -387,6 +434,20 @@ class Autoencoder(ResidentModel):
             for i in starts
         ]
         return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
+
+
+class _LogPrior(keras.layers.Layer):
+    """log p(z) of z (batch, ...) by the prior: (batch,), nats."""
+
+    def __init__(self, prior: keras.layers.Layer) -> None:
+        super().__init__(autocast=False, name="log_prior")
+        self.prior = prior
+
+    def call(self, z: Any) -> Any:
+        return self.prior.log_prob(limited(z))
+
+    def compute_output_spec(self, z: Any) -> Any:
+        return keras.KerasTensor((z.shape[0],), dtype="float32")
 
 
 class _BayesRule(keras.layers.Layer):

@@ -28,6 +28,7 @@ def signatures(manifest: dict[str, Any]) -> Signatures:
             "inputs": {"x": x},
             "outputs": {"score": row, **({"p_value": row} if manifest.get("calibration_rows") else {})},
         },
+        "explain": {"inputs": {"x": x}, "outputs": {"contribution": x_hat}},
         "classify": {"inputs": {"x": x}, "outputs": {"probability": _float32([len(classes)])}},
         "generate": {"inputs": {"epsilon": noise, **label}, "outputs": {"x": x_hat}},
     }

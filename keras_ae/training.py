@@ -133,6 +133,7 @@ def finish(model: Autoencoder, splits: Splits, labels: Labels) -> FittedPrior:
     """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with."""
     y = labels.learned
     prior = model.fit_prior(splits.train, splits.validation, y.get("train"), y.get("validation"))
+    model.fit_detector(splits.train, splits.validation)
     model.calibrate(splits.calibration, labels.of_calibration())
     if model.compiled:
         model.optimizer.learning_rate.assign(LEARNING_RATE)  # anew, not at what the schedule left

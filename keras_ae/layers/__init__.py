@@ -1,6 +1,7 @@
 """Keras layers that make an autoencoder of an encoder and a decoder: losses, latents, scaling, noise."""
 
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
+from keras_ae.layers.detection import AnomalyScore
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.likelihoods import BernoulliLoss, CategoricalLoss
 from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
@@ -21,6 +22,7 @@ __all__ = [
     "Binarize",
     "CategoricalLoss",
     "ActivityLoss",
+    "AnomalyScore",
     "DIPLoss",
     "FiniteScalarQuantizer",
     "KLSparsityLoss",

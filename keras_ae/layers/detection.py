@@ -1,0 +1,137 @@
+"""How unusual a row is, from what a trained autoencoder knows: one small graph, fitted on normal rows only."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, NormalScores, limited, share_of
+
+BANK = 2048
+"""Training rows kept, at most, to find neighbours among."""
+MOST_FEATURES = 256
+"""Rows of more features are compared by their latents."""
+MEASURES = ("error", "prior", "distance", "density")
+_NEIGHBOURS = 5
+_FLOOR = 1e-2
+"""Least variance of a feature's error, as a share of the mean over features."""
+_LOWEST = 0.01
+"""Quantile of held-out rows below which a measure says no more."""
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class AnomalyScore(keras.layers.Layer):
+    """An anomaly score from four measures of how far a row lies from normal ones.
+
+    `error`: the root mean squared reconstruction error, each feature in units of its own error on held-out rows.
+    `prior`: standard deviations from where the fitted prior is densest, sqrt(1 + 2 (highest log p - log p(z))).
+    `distance`: to the fifth nearest training row (Ramaswamy, Rastogi and Shim 2000, definition 2.1).
+    `density`: the local outlier factor among normal scores of the coordinates, which depend on no unit and no tail.
+
+    The logarithm of each is standardized by held-out rows. The score is the mean over measures of its softplus: at
+    least 0, about 0.8 in the mean of normal rows; each measure that is high adds to it, and one that is low takes
+    nothing away. Coordinates are the scaled features, or the latents where there are more than 256 features.
+
+    Called on [x, x_hat, z, log_prior], the first two in scaled units (batch, ...), log_prior (batch,) in nats. Returns
+    scores (batch,) and contributions (batch, features), which sum to the score: what a measure adds is divided among
+    features as the squares behind it are; those of latents and of the prior as the squared error is.
+
+    Args:
+        features: of one row, flattened.
+        latents: of one row, flattened.
+        rows: in the bank of training rows.
+    """
+
+    def __init__(self, features: int, latents: int, rows: int, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.features, self.latents, self.rows = int(features), int(latents), int(rows)
+        self.by_latents = self.features > MOST_FEATURES
+        coordinates = self.latents if self.by_latents else self.features
+        self.nearest = Neighbours(self.rows, coordinates, min(_NEIGHBOURS, self.rows), name="nearest")
+        self.normal_scores = NormalScores(coordinates, name="normal_scores")
+        self.outlier_factor = LocalOutlierFactor(self.rows, coordinates, name="outlier_factor")
+
+    def build(self, input_shape: Any = None) -> None:
+        for layer in (self.nearest, self.normal_scores, self.outlier_factor):
+            layer.build()
+        of_measures = {"lowest": -1e30, "center": 0.0, "spread": 1.0}
+        held = {
+            "variance": ((self.features,), 1.0),
+            "highest_log_prior": ((), 0.0),
+            **{name: ((len(MEASURES),), value) for name, value in of_measures.items()},
+        }
+        for name, (shape, value) in held.items():
+            start = keras.initializers.Constant(value)
+            setattr(self, name, self.add_weight(shape=shape, initializer=start, trainable=False, name=name))
+
+    @classmethod
+    def fitted(cls, train: list[np.ndarray], held_out: list[np.ndarray], seed: int = 0) -> "AnomalyScore":
+        """A layer for normal rows like these.
+
+        Args:
+            train: x, x_hat, z and log_prior of rows that were trained on; at most 2,048, by seed, are kept.
+            held_out: of rows that were not, by which the measures are standardized.
+            seed: of the choice.
+        """
+        x, _, z, log_prior = train
+        kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
+        layer = cls(int(np.prod(x.shape[1:])), int(np.prod(z.shape[1:])), len(kept), name="anomaly_score")
+        layer.build()
+        bank = np.asarray(limited((z if layer.by_latents else x)[kept]))
+        layer.nearest.fit(bank)
+        layer.normal_scores.fit(bank.astype("float64"))
+        layer.outlier_factor.fit(np.asarray(layer.normal_scores(bank)))
+        error = np.square(np.asarray(limited(held_out[0]) - limited(held_out[1]), "float64")).mean(axis=0)
+        layer.variance.assign(np.maximum(error, max(_FLOOR * float(error.mean()), 1e-12)))
+        layer.highest_log_prior.assign(np.max(log_prior))
+        measured = np.concatenate(
+            [
+                np.asarray(layer.measures([part[i : i + 1024] for part in held_out])[0])
+                for i in range(0, len(held_out[0]), 1024)
+            ]
+        )
+        lowest = np.quantile(measured, _LOWEST, axis=0)
+        measured = np.maximum(measured, lowest)
+        layer.lowest.assign(lowest)
+        layer.center.assign(measured.mean(axis=0))
+        layer.spread.assign(np.maximum(measured.std(axis=0), 1e-2))
+        return layer
+
+    def measures(self, inputs: Any) -> tuple[Any, list[Any]]:
+        """Natural logarithms of the measures (batch, 4), and how each divides among features, (batch, features)."""
+        x, x_hat, z, log_prior = inputs
+        x, x_hat, z = limited(x), limited(x_hat), limited(z)
+        squares = ops.square(x - x_hat) / self.variance
+        error = ops.sqrt(ops.mean(squares, axis=-1))
+        of_error = share_of(squares)
+        below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
+        prior = ops.sqrt(1.0 + 2.0 * below)
+        at = z if self.by_latents else x
+        _, differences = self.nearest(at)
+        distance = ops.sqrt(ops.max(ops.sum(differences, axis=-1), axis=-1))
+        density, of_density = self.outlier_factor(self.normal_scores(at))
+        if self.by_latents:
+            shares = [of_error] * len(MEASURES)
+        else:
+            shares = [of_error, of_error, share_of(ops.sum(differences, axis=1)), of_density]
+        stacked = ops.stack([error, prior, distance, density], axis=-1)
+        return ops.log(ops.maximum(stacked, np.float32(1e-30))), shares
+
+    def call(self, inputs: Any) -> tuple[Any, Any]:
+        measured, shares = self.measures(inputs)
+        added = ops.softplus((ops.maximum(measured, self.lowest) - self.center) / self.spread) / len(MEASURES)
+        contributions = sum(added[:, i : i + 1] * share for i, share in enumerate(shares))
+        return ops.sum(added, axis=-1), contributions
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        batch = inputs[0].shape[0]
+        return (
+            keras.KerasTensor((batch,), dtype="float32"),
+            keras.KerasTensor((batch, self.features), dtype="float32"),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "features": self.features, "latents": self.latents, "rows": self.rows}

@@ -1,0 +1,201 @@
+"""Neighbours among training rows, and the units in which they are near."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+_KNOTS = 32
+_LIMIT = 1e9
+"""Coordinates are cut here, far beyond any data: their squares stay finite in float32."""
+
+
+class _Fitted(keras.layers.Layer):
+    """A layer whose weights come from NumPy arrays, of sizes that its configuration holds."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.supports_masking = False
+
+    def hold(self, **shapes: tuple[int, ...]) -> None:
+        for name, shape in shapes.items():
+            weight = self.add_weight(
+                shape=shape, initializer="zeros", dtype="float32", trainable=False, name=f"held_{name}"
+            )
+            setattr(self, name, weight)
+
+    def put(self, **arrays: np.ndarray) -> None:
+        for name, array in arrays.items():
+            getattr(self, name).assign(np.asarray(array, "float32"))
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class NormalScores(_Fitted):
+    """Each coordinate as the normal quantile of its share of training rows below (van der Waerden 1952).
+
+    Called on (batch, n), returns (batch, n): piecewise linear between 32 quantiles; beyond them it goes on by one for
+    each standard deviation, so that what lies outside stays outside. Rows of one value share their mean score.
+
+    Args:
+        coordinates: n.
+    """
+
+    def __init__(self, coordinates: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.coordinates = int(coordinates)
+
+    def build(self, input_shape: Any = None) -> None:
+        n = self.coordinates
+        self.hold(knots=(n, _KNOTS), slopes=(n, _KNOTS - 1), first=(n,), tail=(n,))
+
+    def fit(self, rows: np.ndarray) -> None:
+        """Sets the quantiles to those of rows (rows, n)."""
+        from scipy.stats import norm
+
+        share = (np.arange(_KNOTS) + 0.5) / _KNOTS
+        knots = np.quantile(rows, share, axis=0).T
+        scores = np.empty_like(knots)
+        for column, score in zip(knots, scores, strict=True):
+            _, where = np.unique(column, return_inverse=True)
+            score[:] = (np.bincount(where, norm.ppf(share)) / np.bincount(where))[where]
+        width = np.diff(knots, axis=1)
+        slopes = np.where(width > 0, np.diff(scores, axis=1) / np.where(width > 0, width, 1.0), 0.0)
+        deviation = rows.std(axis=0)
+        tail = 1.0 / np.where(deviation > 1e-6, deviation, 1.0)
+        # Between two quantiles that all but coincide a float32 has no digits for how steep it is.
+        self.put(knots=knots, slopes=np.minimum(slopes, 1e3 * tail[:, None]), first=scores[:, 0], tail=tail)
+
+    def call(self, x: Any) -> Any:
+        x = ops.expand_dims(x, -1)
+        width = self.knots[:, 1:] - self.knots[:, :-1]
+        inside = ops.sum(self.slopes * ops.minimum(ops.maximum(x - self.knots[:, :-1], 0.0), width), axis=-1)
+        below = ops.minimum(x[..., 0] - self.knots[:, 0], 0.0)
+        above = ops.maximum(x[..., 0] - self.knots[:, -1], 0.0)
+        return self.first + inside + self.tail * (below + above)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "coordinates": self.coordinates}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Neighbours(_Fitted):
+    """The k nearest of a bank of training rows, by Euclidean distance.
+
+    Called on (batch, n); returns the indices (batch, k) of the nearest, nearest first, and the squared differences
+    (batch, k, n) to them, which are computed from the rows themselves, so that no digits are lost where rows are near.
+
+    Args:
+        rows: in the bank.
+        coordinates: n.
+        k: neighbours; at most rows.
+    """
+
+    def __init__(self, rows: int, coordinates: int, k: int, **kwargs: Any) -> None:
+        if not 1 <= k <= rows:
+            raise ValueError(f"`k` must be at least 1 and at most the {rows} rows. Received: {k}.")
+        super().__init__(**kwargs)
+        self.rows, self.coordinates, self.k = int(rows), int(coordinates), int(k)
+
+    def build(self, input_shape: Any = None) -> None:
+        self.hold(bank=(self.rows, self.coordinates), norms=(self.rows,))
+
+    def fit(self, bank: np.ndarray) -> None:
+        """Sets the bank (rows, n)."""
+        bank = bank.astype("float32").astype("float64")
+        self.put(bank=bank, norms=np.square(bank).sum(axis=1))
+
+    def call(self, x: Any) -> tuple[Any, Any]:
+        # |x - b|^2 without |x|^2, which is the same for all b.
+        nearness = 2.0 * ops.matmul(x, ops.transpose(self.bank)) - self.norms
+        _, index = ops.top_k(nearness, k=self.k)
+        return index, ops.square(ops.expand_dims(x, 1) - ops.take(self.bank, index, axis=0))
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return (
+            keras.KerasTensor((x.shape[0], self.k), dtype="int32"),
+            keras.KerasTensor((x.shape[0], self.k, self.coordinates), dtype="float32"),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates, "k": self.k}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class LocalOutlierFactor(_Fitted):
+    """How much sparser it is around a row than around its neighbours: about 1 inside the data, more outside.
+
+    The local outlier factor of Breunig et al. (2000, "LOF: identifying density-based local outliers", definitions 5 to
+    7), but that neighbours are weighted by the Epanechnikov kernel 1 - (d / d_k)^2, whose bandwidth is the distance of
+    the k-th, instead of all counting alike: no value jumps then where two rows are equally far, and runtimes that
+    round differently agree.
+
+    Called on (batch, n); returns the factor (batch,) and each coordinate's share in it (batch, n).
+
+    Args:
+        rows: in the bank.
+        coordinates: n.
+    """
+
+    K = 16
+
+    def __init__(self, rows: int, coordinates: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rows, self.coordinates = int(rows), int(coordinates)
+        self.k = max(1, min(self.K, rows // 2))
+        self.neighbours = Neighbours(rows, coordinates, self.k)
+
+    def build(self, input_shape: Any = None) -> None:
+        self.neighbours.build()
+        self.hold(reach=(self.rows,), density=(self.rows,))
+
+    def fit(self, bank: np.ndarray) -> None:
+        """Sets the bank (rows, n), and the density around each of its rows among the others."""
+        from sklearn.neighbors import NearestNeighbors
+
+        self.neighbours.fit(bank)
+        distance, index = NearestNeighbors(n_neighbors=min(self.k + 1, len(bank))).fit(bank).kneighbors(bank)
+        distance, index = distance[:, 1:], index[:, 1:]
+        reach = distance[:, -1]
+        positive = reach[reach > 0]
+        # Rows that occur k times have a distance of 0, and would have a density without limit.
+        reach = np.maximum(reach, np.quantile(positive, 0.01) if len(positive) else 1e-6)
+        weight = 1.0 + 1e-3 - np.square(distance / np.maximum(distance[:, -1:], 1e-12))
+        weight = weight / weight.sum(axis=1, keepdims=True)
+        self.put(reach=reach, density=1.0 / (weight * np.maximum(distance, reach[index])).sum(axis=1))
+
+    def call(self, x: Any) -> tuple[Any, Any]:
+        index, squares = self.neighbours(x)
+        squared = ops.sum(squares, axis=-1)
+        farthest = ops.maximum(ops.max(squared, axis=-1, keepdims=True), 1e-24)
+        weight = 1.0 + 1e-3 - squared / farthest
+        weight = weight / ops.sum(weight, axis=-1, keepdims=True)
+        reach = ops.maximum(ops.sqrt(squared), ops.take(self.reach, index, axis=0))
+        factor = ops.sum(weight * reach, axis=-1) * ops.sum(weight * ops.take(self.density, index, axis=0), axis=-1)
+        return factor, share_of(ops.sum(ops.expand_dims(weight, -1) * squares, axis=1))
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor((x.shape[0],), dtype="float32"), keras.KerasTensor(x.shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates}
+
+
+def share_of(squares: Any) -> Any:
+    """Non-negative (batch, n) as shares that sum to one; equal ones where all are 0."""
+    floor = np.float32(1e-30)
+    return (squares + floor) / ops.sum(squares + floor, axis=-1, keepdims=True)
+
+
+def limited(x: Any) -> Any:
+    """(batch, ...) as (batch, n), in float32 and within bounds whose squares are finite; NaN is at a bound."""
+    x = ops.reshape(ops.cast(x, "float32"), (-1, int(np.prod(x.shape[1:]))))
+    return ops.clip(ops.where(ops.equal(x, x), x, np.float32(_LIMIT)), -_LIMIT, _LIMIT)

@@ -1,0 +1,183 @@
+"""The anomaly score: its measures against independent formulas, its parts, its exports, its false alarms."""
+
+import hypothesis.strategies as st
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+from keras_ae.export.graphs import _graph
+from keras_ae.export.to_onnx import convert
+from scipy.stats import norm, rankdata
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+import keras_ae
+from keras_ae.layers import AnomalyScore
+from keras_ae.layers.detection import MEASURES
+from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, NormalScores
+
+RNG = np.random.default_rng(0)
+
+
+def table(rows, seed=0):
+    """Normal rows of six columns: two clusters, a product, a heavy tail, and a column of whole numbers."""
+    rng = np.random.default_rng(seed)
+    a, b, c = rng.normal(size=(3, rows))
+    a += 4 * (rng.random(rows) < 0.3)
+    columns = [a, 100 + 10 * b, a * b + 0.1 * rng.normal(size=rows), np.exp(1.5 * c), rng.integers(0, 5, rows), -a]
+    return np.stack(columns, axis=1).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    return keras_ae.fit(table(1500), tmp_path_factory.mktemp("detector") / "a", epochs=15, hidden=[32], latent_dim=3)
+
+
+def test_the_nearest_are_those_of_scikit_learn():
+    bank, x = RNG.normal(size=(300, 4)).astype("float32"), RNG.normal(size=(50, 4)).astype("float32")
+    layer = Neighbours(300, 4, 5)
+    layer.build()
+    layer.fit(bank)
+    index, squares = (np.asarray(part) for part in layer(x))
+    distance, expected = NearestNeighbors(n_neighbors=5).fit(bank).kneighbors(x)
+    np.testing.assert_array_equal(index, expected)
+    np.testing.assert_allclose(squares.sum(-1), distance**2, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"at most the 3 rows. Received: 4"):
+        Neighbours(3, 2, 4)
+
+
+def test_normal_scores_follow_ranks_keep_order_and_go_on_beyond_the_data():
+    x = np.stack([np.exp(RNG.normal(size=2000)), RNG.integers(0, 3, 2000), np.full(2000, 7.0)], axis=1)
+    layer = NormalScores(3)
+    layer.build()
+    layer.fit(x)
+    scores = np.asarray(layer(x.astype("float32")))
+    expected = norm.ppf((rankdata(x[:, 0]) - 0.5) / len(x))
+    inner = np.abs(expected) < 1.9
+    np.testing.assert_allclose(scores[inner, 0], expected[inner], atol=0.12)  # 32 quantiles, linear between
+    assert len(np.unique(scores[:, 1].round(4))) == 3
+    assert (np.diff(scores[np.argsort(x[:, 1], kind="stable"), 1]) >= -1e-6).all()
+    far = np.asarray(layer(np.array([[1e4, 9, 8], [-1e4, -9, 6]], "float32")))
+    assert (far[0] > scores.max(axis=0)).all()
+    assert (far[1] < scores.min(axis=0)).all()
+
+
+def weighted_factor(bank, x, k):
+    """LOF with Epanechnikov weights, by loops over sorted distances."""
+
+    def around(distances, skip):
+        order = np.argsort(distances, kind="stable")[skip : skip + k]
+        near = distances[order]
+        weight = 1.001 - (near / near[-1]) ** 2
+        return order, near, weight / weight.sum()
+
+    between = np.linalg.norm(bank[:, None] - bank[None], axis=-1)
+    reach = np.sort(between, axis=1)[:, k]
+    reach = np.maximum(reach, np.quantile(reach, 0.01))
+    density = []
+    for row in between:
+        order, near, weight = around(row, 1)
+        density.append(1 / (weight * np.maximum(near, reach[order])).sum())
+    factors = []
+    for row in np.linalg.norm(x[:, None] - bank[None], axis=-1):
+        order, near, weight = around(row, 0)
+        factors.append((weight * np.maximum(near, reach[order])).sum() * (weight * np.array(density)[order]).sum())
+    return np.array(factors)
+
+
+def test_the_local_outlier_factor_is_that_of_its_definition_and_one_inside_the_data():
+    bank, x = RNG.normal(size=(200, 3)), np.concatenate([RNG.normal(size=(40, 3)), [[9.0, 9, 9]]])
+    layer = LocalOutlierFactor(200, 3)
+    layer.build()
+    layer.fit(bank.astype("float32"))
+    factor, share = (np.asarray(part) for part in layer(x.astype("float32")))
+    np.testing.assert_allclose(factor, weighted_factor(bank, x, layer.k), rtol=1e-3)
+    assert 0.9 < np.median(factor) < 1.2
+    assert factor[-1] == factor.max() > 3
+    np.testing.assert_allclose(share.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_every_measure_rises_with_what_it_measures_and_the_score_is_the_sum_of_its_parts(fitted):
+    model, x = fitted.model, table(300, seed=1)
+    score, contribution = model.score(x)["score"], model.run("explain", x)["contribution"]
+    assert contribution.shape == x.shape
+    assert (contribution >= 0).all()
+    np.testing.assert_allclose(contribution.sum(axis=1), score, rtol=1e-4)
+    assert 0.4 < score.mean() < 1.2
+    for column in (1, 3, 4):  # those that nothing else follows from
+        wrong = x.copy()
+        wrong[:, column] += 12 * x[:, column].std()
+        higher, why = model.score(wrong)["score"], model.run("explain", wrong)["contribution"]
+        assert (higher > score).mean() > 0.97
+        assert (why.argmax(axis=1) == column).mean() > 0.7
+
+
+def test_rows_that_break_a_relation_are_found_where_each_column_looks_normal(fitted):
+    x, broken = table(600, seed=2), table(600, seed=3)
+    broken[:, 5] = broken[::-1, 5]
+    moved = np.abs(broken[:, 5] + broken[:, 0]) > 2
+    scores = [fitted.model.score(part)["score"] for part in (x, broken[moved])]
+    assert roc_auc_score(np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores)) > 0.95
+
+
+def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for(fitted):
+    p_value = fitted.model.score(table(4000, seed=4))["p_value"]
+    calibration = fitted.manifest["calibration_rows"]
+    for alpha in (0.05, 0.1):  # binomial error of the calibration rows and of the fresh ones
+        error = np.sqrt(alpha * (1 - alpha) * (1 / calibration + 1 / 4000))
+        assert abs((p_value <= alpha).mean() - alpha) < 3 * error + 1 / calibration
+
+
+def test_the_runtime_scores_and_explains_as_keras_does_also_where_rows_are_equally_far(fitted):
+    runtime = keras_ae.runtime.load(fitted.artifact)
+    x = table(500, seed=5)
+    x[:250] = np.round(x[:250])  # whole numbers: many neighbours at one distance
+    for function in ("score", "explain"):
+        for name, expected in fitted.model.run(function, x).items():
+            np.testing.assert_allclose(runtime.run(function, x)[name], expected, rtol=2e-4, atol=2e-4)
+
+
+def test_whole_numbers_and_copied_rows_agree_between_runtimes():
+    x = RNG.integers(0, 4, (800, 5)).astype("float32")
+    x[100:300] = x[0]
+    layer = LocalOutlierFactor(800, 5)
+    layer.build()
+    layer.fit(x)
+    inputs = keras.Input((5,), name="x")
+    graph = _graph("density", keras.Model({"x": inputs}, {"factor": layer(inputs)[0]}))
+    session = onnxruntime.InferenceSession(convert(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    query = RNG.integers(-1, 5, (300, 5)).astype("float32")
+    expected = np.asarray(layer(query)[0])
+    assert np.isfinite(expected).all()
+    got = session.run(None, {"x": query})[0]
+    assert (np.abs(got / expected - 1) < 1e-3).all()
+    assert (np.abs(got / expected - 1) < 1e-5).mean() > 0.9
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays("float32", (3, 6), elements=st.floats(-(2.0**127), 2.0**127, width=32, allow_subnormal=False)))
+def test_scores_are_finite_whatever_comes(fitted, x):
+    score, contribution = fitted.model.score(x)["score"], fitted.model.run("explain", x)["contribution"]
+    assert np.isfinite(score).all()
+    assert (score >= 0).all()
+    assert np.isfinite(contribution).all()
+
+
+def test_a_few_rows_are_enough_and_more_are_sampled():
+    assert len(MEASURES) == 4
+    for rows, kept in ((9, 9), (3000, 2048)):
+        parts = [RNG.normal(size=(rows, n)).astype("float32") for n in (3, 3, 2)] + [RNG.normal(size=rows)]
+        layer = AnomalyScore.fitted(parts, parts)
+        assert layer.rows == kept
+        score, _ = layer([part[:5].astype("float32") for part in parts])
+        assert np.isfinite(np.asarray(score)).all()
+
+
+def test_more_than_256_features_are_compared_by_latents():
+    parts = [RNG.normal(size=(50, n)).astype("float32") for n in (300, 300, 4)] + [RNG.normal(size=50)]
+    layer = AnomalyScore.fitted(parts, parts)
+    assert layer.nearest.coordinates == 4
+    score, contribution = layer([part[:5].astype("float32") for part in parts])
+    np.testing.assert_allclose(np.asarray(contribution).sum(axis=1), np.asarray(score), rtol=1e-4)
