@@ -20,6 +20,7 @@ from keras_ae.export.to_onnx import FOLDER, IR_VERSION, nodes_of, save_models
 from keras_ae import bench, runtime
 from keras_ae.errors import ExportError, InputError, KerasAEError
 from keras_ae.layers import ConformalPValue
+from keras_ae.layers.detection import EXACT
 from keras_ae.models import Autoencoder, standard_normal
 
 MOST_WORSE = 0.02
@@ -244,6 +245,9 @@ def _left_alone(model: Any) -> list[str]:
     shape = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     names, quantized = [], set()
     for node in model.graph.node:
+        if _is_exact(node):
+            names.append(node.name)
+            continue
         weights = max((shape.get(name, ()) for name in node.input[:2]), key=np.prod, default=())
         worth = {
             "Conv": bool(weights) and np.prod(weights[1:]) >= _WORTH_TERMS,
@@ -256,6 +260,11 @@ def _left_alone(model: Any) -> list[str]:
         elif node.op_type in worth:
             names.append(node.name)
     return names
+
+
+def _is_exact(node: Any) -> bool:
+    """Whether it finds neighbours: distances are small differences of large products."""
+    return any(f"/{layer}" in node.name for layer in EXACT)
 
 
 def _half(model: Any, inputs: Arrays) -> Any:
@@ -279,8 +288,8 @@ def _half(model: Any, inputs: Arrays) -> Any:
         return halved[name]
 
     for node in list(graph.node):
-        has_weights = node.op_type in _WITH_WEIGHTS
-        if not has_weights and not (node.op_type in _BETWEEN and node.input[0] in halved):
+        has_weights = node.op_type in _WITH_WEIGHTS and not _is_exact(node)
+        if not has_weights and not (node.op_type in _BETWEEN and node.input[0] in halved and not _is_exact(node)):
             nodes.append(node)
             continue
         for i, name in enumerate(node.input if has_weights else node.input[:1]):

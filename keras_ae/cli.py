@@ -258,6 +258,12 @@ def score(artifact: Artifact, rows: Input, out: Out) -> None:
 
 
 @app.command()
+def explain(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Raw rows to what each column adds to the anomaly score; a row of them sums to its score."""
+    _apply("explain", artifact, rows, out)
+
+
+@app.command()
 def classify(artifact: Artifact, rows: Input, out: Out) -> None:
     """Raw rows to the probability of each class, p(y | x), one column a class.
 

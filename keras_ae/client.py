@@ -101,6 +101,10 @@ class Client:
         """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
         return self.run("score", {"x": x})
 
+    def explain(self, x: Any) -> np.ndarray:
+        """What each feature of raw x adds to the score, (rows, ...)."""
+        return self.run("explain", {"x": x})["contribution"]
+
     def classify(self, x: Any) -> dict[str, np.ndarray]:
         """`probability` (rows, classes), p(y | x)."""
         return self.run("classify", {"x": x})
@@ -299,5 +303,5 @@ def _described(info: dict[str, Any]) -> dict[str, Any]:
 
 
 _SIDES = ("inputs", "outputs")
-_FUNCTIONS = ("encode", "decode", "reconstruct", "score", "classify", "generate")
+_FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
 _TRANSPORTS: dict[str, Callable[..., _Rest | _Grpc]] = {"rest": _Rest, "grpc": _Grpc}

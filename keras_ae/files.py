@@ -16,7 +16,7 @@ _KEYS = {"x_hat": "x"}  # in a file there is but one x
 
 
 def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRows = lambda done, total: None) -> None:
-    """Runs `encode`, `decode`, `reconstruct`, `score` or `classify` on every row of a file, in batches.
+    """Runs `encode`, `decode`, `reconstruct`, `score`, `explain` or `classify` on every row of a file, in batches.
 
     One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the file,
     unless one of the two is an .npz. A table's columns are matched by name with those trained on; the one that held the
@@ -39,7 +39,7 @@ def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRo
     total, batches = read_batches(source, without=() if labels is None else (labels,))
     taken = model.columns if function != "decode" else None
     results = ahead(model.stream(function, (_arranged(rows, taken, source) for rows in batches)))
-    columns = model.columns if function in ("decode", "reconstruct") else None
+    columns = model.columns if function in ("decode", "reconstruct", "explain") else None
     columns = model.classes if function == "classify" else columns
     write_batches(out, _counted(results, total, on_rows), columns)
 

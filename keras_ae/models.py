@@ -12,6 +12,7 @@ from keras import ops
 from keras_ae.data.labels import UNKNOWN, label_index
 from keras_ae.latents import interpolate, traverse
 from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.layers.detection import EXACT
 from keras_ae.layers.neighbours import limited
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
@@ -381,6 +382,12 @@ class Autoencoder(ResidentModel):
         """`score` (rows,), higher is more anomalous, and after `calibrate` its conformal `p_value` (rows,)."""
         return self.run("score", x, batch_size)
 
+    def explain(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
+        """What each feature of raw x adds to the score, (rows, ...); over a row it sums to that."""
+        if self.detector is None:
+            raise ValueError("`explain` needs a detector: call `fit_detector` first. Received a model without one.")
+        return self.run("explain", x, batch_size)["contribution"]
+
     def classify(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
         if not self.classes:
@@ -440,7 +447,7 @@ class _LogPrior(keras.layers.Layer):
     """log p(z) of z (batch, ...) by the prior: (batch,), nats."""
 
     def __init__(self, prior: keras.layers.Layer) -> None:
-        super().__init__(autocast=False, name="log_prior")
+        super().__init__(autocast=False, name=EXACT[1])
         self.prior = prior
 
     def call(self, z: Any) -> Any:

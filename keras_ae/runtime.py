@@ -75,6 +75,11 @@ class Model:
         """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
         return self._run("score", {"x": self._rows(x)})
 
+    def explain(self, x: np.ndarray) -> np.ndarray:
+        """What each feature adds to the score of raw x, (rows, ...); over a row it sums to that."""
+        self.check("explain")
+        return self._run("explain", {"x": self._rows(x)})["contribution"]
+
     def classify(self, x: np.ndarray) -> np.ndarray:
         """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
         self.check("classify")
@@ -169,6 +174,8 @@ class Model:
     def _signature(self, function: str) -> dict[str, dict[str, Any]]:
         if function == "classify" and function not in self.signatures:
             raise InputError("`classify` needs a model that was trained with labels. Received: one without classes.")
+        if function == "explain" and function not in self.signatures:
+            raise InputError("`explain` needs a model with a detector. Received: one whose score is an RMSE.")
         if function not in self.signatures:
             known = ", ".join(self.signatures)
             raise InputError(f"`function` must be one of {known}. Received: {function!r}.")

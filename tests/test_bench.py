@@ -9,7 +9,7 @@ import pytest
 from keras_ae import bench
 from keras_ae.errors import InputError, MissingExtra
 
-FUNCTIONS = ["encode", "decode", "reconstruct", "score", "classify", "generate"]
+FUNCTIONS = ["encode", "decode", "reconstruct", "score", "explain", "classify", "generate"]
 
 
 def test_calls_take_turns():

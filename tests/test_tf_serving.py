@@ -25,7 +25,7 @@ from keras_ae.client import Client
 from keras_ae.errors import ArtifactError, InputError
 
 DIGITS = load_digits().data.astype("float32")
-FUNCTIONS = ("encode", "decode", "reconstruct", "score", "classify", "generate")
+FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 
 

@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, NormalScores, limited, share_of
 
+EXACT = ("anomaly_score", "log_prior")
+"""Names of layers that no precision but float32 is enough for."""
 BANK = 2048
 """Training rows kept, at most, to find neighbours among."""
 MOST_FEATURES = 256
@@ -76,7 +78,7 @@ class AnomalyScore(keras.layers.Layer):
         """
         x, _, z, log_prior = train
         kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
-        layer = cls(int(np.prod(x.shape[1:])), int(np.prod(z.shape[1:])), len(kept), name="anomaly_score")
+        layer = cls(int(np.prod(x.shape[1:])), int(np.prod(z.shape[1:])), len(kept), name=EXACT[0])
         layer.build()
         bank = np.asarray(limited((z if layer.by_latents else x)[kept]))
         layer.nearest.fit(bank)

@@ -106,16 +106,16 @@ class Neighbours(_Fitted):
         self.rows, self.coordinates, self.k = int(rows), int(coordinates), int(k)
 
     def build(self, input_shape: Any = None) -> None:
-        self.hold(bank=(self.rows, self.coordinates), norms=(self.rows,))
+        self.hold(bank=(self.rows, self.coordinates), compared=(self.coordinates + 1, self.rows))
 
     def fit(self, bank: np.ndarray) -> None:
         """Sets the bank (rows, n)."""
         bank = bank.astype("float32").astype("float64")
-        self.put(bank=bank, norms=np.square(bank).sum(axis=1))
+        # |x|^2 - |x - b|^2 = 2 x b - |b|^2 for all b in one product, which is most of the work.
+        self.put(bank=bank, compared=np.concatenate([2.0 * bank.T, -np.square(bank).sum(axis=1)[None]]))
 
     def call(self, x: Any) -> tuple[Any, Any]:
-        # |x - b|^2 without |x|^2, which is the same for all b.
-        nearness = 2.0 * ops.matmul(x, ops.transpose(self.bank)) - self.norms
+        nearness = ops.matmul(ops.concatenate([x, ops.ones_like(x[:, :1])], axis=-1), self.compared)
         _, index = ops.top_k(nearness, k=self.k)
         return index, ops.square(ops.expand_dims(x, 1) - ops.take(self.bank, index, axis=0))
 
@@ -196,6 +196,5 @@ def share_of(squares: Any) -> Any:
 
 
 def limited(x: Any) -> Any:
-    """(batch, ...) as (batch, n), in float32 and within bounds whose squares are finite; NaN is at a bound."""
-    x = ops.reshape(ops.cast(x, "float32"), (-1, int(np.prod(x.shape[1:]))))
-    return ops.clip(ops.where(ops.equal(x, x), x, np.float32(_LIMIT)), -_LIMIT, _LIMIT)
+    """(batch, ...) as (batch, n), in float32 and within bounds whose squares are finite."""
+    return ops.clip(ops.reshape(ops.cast(x, "float32"), (-1, int(np.prod(x.shape[1:])))), -_LIMIT, _LIMIT)
