@@ -24,7 +24,8 @@ class Reference:
         cases: (function, inputs by name, outputs by name).
         floors: per output, the size below which a difference does not count as relative to the value: for `x` and
             `x_hat` each feature's scale, for `score` that of the scaled rows, whose float32 rounding is all that is
-            left of it where the reconstruction is exact.
+            left of it where the reconstruction is exact; with a detector, whose logarithms turn one part in a measure
+            into a sum, `rounding`.
         calibration_scores: sorted, behind the p-values.
     """
 
@@ -46,7 +47,8 @@ class Reference:
                 cases.append((name, inputs, model.run(name, inputs)))
         units = np.asarray(getattr(model.scaling, "scale", np.zeros(rows.shape[1:])))
         scaled = np.asarray(model.scaling(rows) if model.scaling is not None else rows, "float64")
-        floors = {"x": units, "x_hat": units, "score": np.sqrt(np.mean(np.square(scaled)))}
+        score = np.sqrt(np.mean(np.square(scaled))) if model.detector is None else np.float64(model.detector.rounding)
+        floors = {"x": units, "x_hat": units, "score": score, "contribution": score}
         return cls(cases, floors, model.p_value.calibration_scores)
 
     def compare(self, runtime: str, run: Runner) -> dict[str, dict[str, float]]:

@@ -282,7 +282,7 @@ class Autoencoder(ResidentModel):
         scaled = self.scaling(rows) if self.scaling is not None else rows
         mean = _at_inference(self.latent, self.encoder(scaled, training=False))
         graph = keras.Model(rows, [scaled, self._best_guess(scaled, mean), mean, self._log_prior(mean)])
-        found = [graph.predict(part, batch_size=batch_size, verbose=0) for part in (x, held_out)]
+        found = [_in_batches(graph, part, batch_size) for part in (x, held_out)]
         self.set_detector(AnomalyScore.fitted(found[0], found[1], seed))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
@@ -293,8 +293,7 @@ class Autoencoder(ResidentModel):
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         scaled = self.scaling(rows) if self.scaling is not None else rows
         mean = _at_inference(self.latent, self.encoder(scaled, training=False))
-        found = keras.Model(rows, self._opinions(scaled, mean)).predict(x, batch_size=batch_size, verbose=0)
-        return found if isinstance(found, list) else [found]
+        return _in_batches(keras.Model(rows, self._opinions(scaled, mean)), x, batch_size)
 
     def _expected_error(self, x: np.ndarray, batch_size: int) -> float:
         """Mean squared error in scaled units where z is drawn from the posterior: the noise of the tightest bound."""
@@ -510,6 +509,12 @@ class _Terms:
             else:
                 waiting.append((layer, reads))
         self.waiting = waiting
+
+
+def _in_batches(graph: keras.Model, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """A graph's outputs for raw rows, eagerly: for one pass, compiling it would take longer than running it."""
+    parts = [graph(x[i : i + batch_size], training=False) for i in range(0, len(x), batch_size)]
+    return [np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True)]
 
 
 def _at_inference(layer: keras.layers.Layer | None, tensor: Any) -> Any:

@@ -90,6 +90,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     precisions: Sequence[str] = (),
     labels: str | bool | None = None,
+    test: bool = True,
     progress: Progress = _silent,
     **options: Any,
 ) -> Fitted:
@@ -112,6 +113,7 @@ def fit(
             the labels of the source too, so that the artifact can `classify`, and `generate` what is
             asked for; by default where it has some that can be used. NaN, None, "" and -1 are labels that are missing:
             they are spread from the others along neighbours.
+        test: keep a tenth of the rows for the figures alone; otherwise these are of the rows that chose the epoch.
         progress: is told in a few words what runs, and its share done where that is known.
         **options: of the recipe and the network.
 
@@ -133,7 +135,7 @@ def fit(
     with contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder:
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column)
-        splits = split(data, seed)
+        splits = split(data, seed, test)
         statistics = fit_scaling(splits.train)
         known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
         shape = splits.train.shape[1:]

@@ -45,9 +45,9 @@ class Splits:
         return {name: getattr(self, name) for name in ("train", "validation", "calibration", "test")}
 
 
-def split(source: Source, seed: int) -> Splits:
+def split(source: Source, seed: int, test: bool = True) -> Splits:
     """Splits by seed: a tenth each for validation (at most 5,000 rows), calibration (2,000) and, unless the source
-    brings its own, test (10,000); the rest trains.
+    brings its own, test (10,000); the rest trains. Without `test` none are kept for it, and validation rows stand in.
 
     Raises:
         InputError: for fewer than 10 rows, or rows that are all the same.
@@ -68,6 +68,9 @@ def split(source: Source, seed: int) -> Splits:
         labels[name] = None if source.rows.y is None else source.rows.y[index]
 
     for name, most in _MOST.items():
+        if name == "test" and source.test is None and not test:
+            parts[name], labels[name] = parts["validation"], labels["validation"]
+            continue
         if name == "test" and source.test is not None:
             parts[name], labels[name] = source.test.x, source.test.y
             continue

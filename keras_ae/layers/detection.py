@@ -100,6 +100,11 @@ class AnomalyScore(keras.layers.Layer):
         layer.spread.assign(np.maximum(measured.std(axis=0), 1e-2))
         return layer
 
+    @property
+    def rounding(self) -> float:
+        """What one part in a measure adds to the score: the mean over measures of 1 / spread."""
+        return float(np.mean(1.0 / np.asarray(self.spread)))
+
     def measures(self, inputs: Any) -> tuple[Any, list[Any]]:
         """Natural logarithms of the measures (batch, 4), and how each divides among features, (batch, features)."""
         x, x_hat, z, log_prior = inputs
