@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from keras_ae.export.graphs import _graph
 from keras_ae.export.to_onnx import convert
-from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 import keras_ae
 from keras_ae.layers import AnomalyScore
 from keras_ae.layers.detection import MEASURES
-from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, NormalScores
+from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours
 
 RNG = np.random.default_rng(0)
 
@@ -46,22 +45,6 @@ def test_the_nearest_are_those_of_scikit_learn():
     np.testing.assert_allclose(squares.sum(-1), distance**2, rtol=1e-4)
     with pytest.raises(ValueError, match=r"at most the 3 rows. Received: 4"):
         Neighbours(3, 2, 4)
-
-
-def test_normal_scores_follow_ranks_keep_order_and_go_on_beyond_the_data():
-    x = np.stack([np.exp(RNG.normal(size=2000)), RNG.integers(0, 3, 2000), np.full(2000, 7.0)], axis=1)
-    layer = NormalScores(3)
-    layer.build()
-    layer.fit(x)
-    scores = np.asarray(layer(x.astype("float32")))
-    expected = norm.ppf((rankdata(x[:, 0]) - 0.5) / len(x))
-    inner = np.abs(expected) < 1.9
-    np.testing.assert_allclose(scores[inner, 0], expected[inner], atol=0.12)  # 32 quantiles, linear between
-    assert len(np.unique(scores[:, 1].round(4))) == 3
-    assert (np.diff(scores[np.argsort(x[:, 1], kind="stable"), 1]) >= -1e-6).all()
-    far = np.asarray(layer(np.array([[1e4, 9, 8], [-1e4, -9, 6]], "float32")))
-    assert (far[0] > scores.max(axis=0)).all()
-    assert (far[1] < scores.min(axis=0)).all()
 
 
 def weighted_factor(bank, x, k):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, NormalScores, limited, share_of
+from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, limited, share_of
 
 EXACT = ("anomaly_score", "log_prior")
 """Names of layers that no precision but float32 is enough for."""
@@ -28,12 +28,14 @@ class AnomalyScore(keras.layers.Layer):
 
     `error`: the root mean squared reconstruction error, each feature in units of its own error on held-out rows.
     `prior`: standard deviations from where the fitted prior is densest, sqrt(1 + 2 (highest log p - log p(z))).
-    `distance`: to the fifth nearest training row (Ramaswamy, Rastogi and Shim 2000, definition 2.1).
-    `density`: the local outlier factor among normal scores of the coordinates, which depend on no unit and no tail.
+    `distance`: to the fifth nearest training row (Ramaswamy, Rastogi and Shim 2000, definition 2.1), each feature in
+    units of its deviation.
+    `density`: the local outlier factor, each feature in units of the root of its deviation: half way between units of
+    its own, which a quiet feature fills with noise, and one unit for all, in which it is not heard.
 
     The logarithm of each is standardized by held-out rows. The score is the mean over measures of its softplus: at
     least 0, about 0.8 in the mean of normal rows; each measure that is high adds to it, and one that is low takes
-    nothing away. Coordinates are the scaled features, or the latents where there are more than 256 features.
+    nothing away. Rows of more than 256 features are compared by their latents, as these are.
 
     Called on [x, x_hat, z, log_prior], the first two in scaled units (batch, ...), log_prior (batch,) in nats. Returns
     scores (batch,) and contributions (batch, features), which sum to the score: what a measure adds is divided among
@@ -51,16 +53,16 @@ class AnomalyScore(keras.layers.Layer):
         self.by_latents = self.features > MOST_FEATURES
         coordinates = self.latents if self.by_latents else self.features
         self.nearest = Neighbours(self.rows, coordinates, min(_NEIGHBOURS, self.rows), name="nearest")
-        self.normal_scores = NormalScores(coordinates, name="normal_scores")
         self.outlier_factor = LocalOutlierFactor(self.rows, coordinates, name="outlier_factor")
 
     def build(self, input_shape: Any = None) -> None:
-        for layer in (self.nearest, self.normal_scores, self.outlier_factor):
-            layer.build()
+        self.nearest.build()
+        self.outlier_factor.build()
         of_measures = {"lowest": -1e30, "center": 0.0, "spread": 1.0}
         held = {
             "variance": ((self.features,), 1.0),
             "highest_log_prior": ((), 0.0),
+            "units": ((self.nearest.coordinates,), 1.0),
             **{name: ((len(MEASURES),), value) for name, value in of_measures.items()},
         }
         for name, (shape, value) in held.items():
@@ -81,9 +83,11 @@ class AnomalyScore(keras.layers.Layer):
         layer = cls(int(np.prod(x.shape[1:])), int(np.prod(z.shape[1:])), len(kept), name=EXACT[0])
         layer.build()
         bank = np.asarray(limited((z if layer.by_latents else x)[kept]))
-        layer.nearest.fit(bank)
-        layer.normal_scores.fit(bank.astype("float64"))
-        layer.outlier_factor.fit(np.asarray(layer.normal_scores(bank)))
+        if not layer.by_latents:
+            layer.units.assign(_relative_deviations(bank))
+        units = np.asarray(layer.units)
+        layer.nearest.fit(bank / units)
+        layer.outlier_factor.fit(bank / np.sqrt(units))
         error = np.square(np.asarray(limited(held_out[0]) - limited(held_out[1]), "float64")).mean(axis=0)
         layer.variance.assign(np.maximum(error, max(_FLOOR * float(error.mean()), 1e-12)))
         layer.highest_log_prior.assign(np.max(log_prior))
@@ -115,9 +119,9 @@ class AnomalyScore(keras.layers.Layer):
         below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
         prior = ops.sqrt(1.0 + 2.0 * below)
         at = z if self.by_latents else x
-        _, differences = self.nearest(at)
+        _, differences = self.nearest(at / self.units)
         distance = ops.sqrt(ops.max(ops.sum(differences, axis=-1), axis=-1))
-        density, of_density = self.outlier_factor(self.normal_scores(at))
+        density, of_density = self.outlier_factor(at / ops.sqrt(self.units))
         if self.by_latents:
             shares = [of_error] * len(MEASURES)
         else:
@@ -142,3 +146,10 @@ class AnomalyScore(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return {**config, "features": self.features, "latents": self.latents, "rows": self.rows}
+
+
+def _relative_deviations(bank: np.ndarray) -> np.ndarray:
+    """Standard deviation of each feature of (rows, n), relative to their root mean square; 1 for a constant."""
+    deviations = bank.astype("float64").std(axis=0)
+    overall = max(float(np.sqrt(np.mean(np.square(deviations)))), 1e-30)
+    return np.where(deviations > 1e-6 * overall, deviations / overall, 1.0)

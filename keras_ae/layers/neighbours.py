@@ -1,4 +1,4 @@
-"""Neighbours among training rows, and the units in which they are near."""
+"""Neighbours among training rows: which are nearest, and how dense it is around them."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-_KNOTS = 32
 _LIMIT = 1e9
 """Coordinates are cut here, far beyond any data: their squares stay finite in float32."""
 
@@ -33,57 +32,6 @@ class _Fitted(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return config
-
-
-@keras.saving.register_keras_serializable(package="keras_ae")
-class NormalScores(_Fitted):
-    """Each coordinate as the normal quantile of its share of training rows below (van der Waerden 1952).
-
-    Called on (batch, n), returns (batch, n): piecewise linear between 32 quantiles; beyond them it goes on by one for
-    each standard deviation, so that what lies outside stays outside. Rows of one value share their mean score.
-
-    Args:
-        coordinates: n.
-    """
-
-    def __init__(self, coordinates: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.coordinates = int(coordinates)
-
-    def build(self, input_shape: Any = None) -> None:
-        n = self.coordinates
-        self.hold(knots=(n, _KNOTS), slopes=(n, _KNOTS - 1), first=(n,), tail=(n,))
-
-    def fit(self, rows: np.ndarray) -> None:
-        """Sets the quantiles to those of rows (rows, n)."""
-        from scipy.stats import norm
-
-        share = (np.arange(_KNOTS) + 0.5) / _KNOTS
-        knots = np.quantile(rows, share, axis=0).T
-        scores = np.empty_like(knots)
-        for column, score in zip(knots, scores, strict=True):
-            _, where = np.unique(column, return_inverse=True)
-            score[:] = (np.bincount(where, norm.ppf(share)) / np.bincount(where))[where]
-        width = np.diff(knots, axis=1)
-        slopes = np.where(width > 0, np.diff(scores, axis=1) / np.where(width > 0, width, 1.0), 0.0)
-        deviation = rows.std(axis=0)
-        tail = 1.0 / np.where(deviation > 1e-6, deviation, 1.0)
-        # Between two quantiles that all but coincide a float32 has no digits for how steep it is.
-        self.put(knots=knots, slopes=np.minimum(slopes, 1e3 * tail[:, None]), first=scores[:, 0], tail=tail)
-
-    def call(self, x: Any) -> Any:
-        x = ops.expand_dims(x, -1)
-        width = self.knots[:, 1:] - self.knots[:, :-1]
-        inside = ops.sum(self.slopes * ops.minimum(ops.maximum(x - self.knots[:, :-1], 0.0), width), axis=-1)
-        below = ops.minimum(x[..., 0] - self.knots[:, 0], 0.0)
-        above = ops.maximum(x[..., 0] - self.knots[:, -1], 0.0)
-        return self.first + inside + self.tail * (below + above)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "coordinates": self.coordinates}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
