@@ -513,7 +513,7 @@ class _Terms:
 
 def _in_batches(graph: keras.Model, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """A graph's outputs for raw rows, eagerly: for one pass, compiling it would take longer than running it."""
-    parts = [graph(x[i : i + batch_size], training=False) for i in range(0, len(x), batch_size)]
+    parts = [keras.tree.flatten(graph(x[i : i + batch_size], training=False)) for i in range(0, len(x), batch_size)]
     return [np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True)]
 
 
