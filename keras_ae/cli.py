@@ -40,6 +40,7 @@ class Precision(StrEnum):
 # Typer carries its own copy of Click and exports only this subclass of what a wrong command line raises.
 _UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
+_DRIFTED = 3
 
 Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
@@ -252,9 +253,49 @@ def reconstruct(artifact: Artifact, rows: Input, out: Out) -> None:
 
 
 @app.command()
-def score(artifact: Artifact, rows: Input, out: Out) -> None:
-    """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values."""
-    _apply("score", artifact, rows, out)
+def score(
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    alpha: Annotated[
+        float | None, typer.Option(help="Add a column `anomaly`: 1 for a p-value of at most this.", show_default=False)
+    ] = None,
+    fdr: Annotated[
+        float | None,
+        typer.Option(help="The same for all rows at once: this share of the alarms is false.", show_default=False),
+    ] = None,
+) -> None:
+    """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values.
+
+    With --alpha 0.01 one normal row in a hundred gives an alarm. With --fdr 0.1 one alarm in ten is false (Benjamini
+    and Hochberg 1995); many calibration rows or many anomalies are needed for any.
+    """
+    if alpha is not None and fdr is not None:
+        raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
+    _apply("score", artifact, rows, out, alpha=alpha, rate=fdr)
+
+
+@app.command()
+def monitor(
+    artifact: Artifact,
+    rows: Input,
+    level: Annotated[float, typer.Option(help="Chance of an alarm where nothing has changed.")] = 0.001,
+    as_json: Json = False,
+) -> None:
+    """New rows beside those of training: have scores, columns or latents changed? Exits with 3 if so.
+
+    The artifact keeps up to 1,000 rows for this that it was not trained on.
+    """
+    with _scikit_learn("Monitoring"):
+        from keras_ae.monitoring import monitor_file
+
+        drift = monitor_file(artifact, rows, level)
+    if as_json:
+        _print_json({"artifact": str(artifact), **drift.to_dict()})
+    else:
+        typer.echo(str(drift))
+    if drift.found:
+        raise typer.Exit(_DRIFTED)
 
 
 @app.command()
@@ -519,7 +560,7 @@ def _holds(page: Any) -> str:
     return f"with z of {page.points:,} training rows and {page.rows:,} of those rows; --no-rows leaves them out"
 
 
-def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
+def _apply(function: str, artifact: Path, source: Path, out: Path, **alarms: float | None) -> None:
     from keras_ae import runtime
     from keras_ae.data.output import check_output
     from keras_ae.files import run_file
@@ -527,7 +568,7 @@ def _apply(function: str, artifact: Path, source: Path, out: Path) -> None:
     check_output(out)
     model = runtime.load(artifact)
     with _rows_progress(function) as on_rows:
-        run_file(model, function, source, out, on_rows)
+        run_file(model, function, source, out, on_rows, **alarms)
 
 
 def _some(names: list[str], most: int = 20) -> str:

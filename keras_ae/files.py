@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ae.alarms import alarms, alarms_of_batch
 from keras_ae.data.batches import ahead, read_batches
 from keras_ae.data.output import check_output, write_batches
 from keras_ae.data.tables import Rows
@@ -15,7 +16,15 @@ OnRows = Callable[[int, int | None], None]
 _KEYS = {"x_hat": "x"}  # in a file there is but one x
 
 
-def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRows = lambda done, total: None) -> None:
+def run_file(
+    model: Model,
+    function: str,
+    source: Path,
+    out: Path,
+    on_rows: OnRows = lambda done, total: None,
+    alpha: float | None = None,
+    rate: float | None = None,
+) -> None:
     """Runs `encode`, `decode`, `reconstruct`, `score`, `explain` or `classify` on every row of a file, in batches.
 
     One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the file,
@@ -28,6 +37,8 @@ def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRo
         source: .npy, .npz, .csv or .parquet.
         out: likewise; written whole or not at all.
         on_rows: is told the rows written, and those of the file where it tells.
+        alpha: of `score`: adds a column `anomaly`, 1 where the p-value is at most this.
+        rate: likewise, by `keras_ae.alarms.alarms_of_batch` over all rows, whose scores are then held in memory.
 
     Raises:
         InputError: for rows that the function can't take, by their number in the file; for files that can't be read
@@ -38,13 +49,20 @@ def run_file(model: Model, function: str, source: Path, out: Path, on_rows: OnRo
     labels = model.manifest.get("labels_column")
     total, batches = read_batches(source, without=() if labels is None else (labels,))
     taken = model.columns if function != "decode" else None
-    results = ahead(model.stream(function, (_arranged(rows, taken, source) for rows in batches)))
+    results = ahead(model.stream(function, (arranged(rows, taken, source) for rows in batches)))
+    if alpha is not None:
+        alarms(np.ones(1), alpha)  # refuses what it can't use before anything is read
+        results = ({**arrays, "anomaly": alarms(arrays["p_value"], alpha).astype("float32")} for arrays in results)
+    elif rate is not None:
+        alarms_of_batch(np.ones(1), rate)
+        results = _judged_together(results, rate)
     columns = model.columns if function in ("decode", "reconstruct", "explain") else None
     columns = model.classes if function == "classify" else columns
     write_batches(out, _counted(results, total, on_rows), columns)
 
 
-def _arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path) -> np.ndarray:
+def arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path) -> np.ndarray:
+    """The rows with their columns by name, in the order of those trained on."""
     if columns is None or rows.columns is None or rows.columns == columns:
         return rows.x
     for kind, names in (
@@ -54,6 +72,13 @@ def _arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path) -> np.n
         if names:
             raise InputError(f"{source} {kind} column {', '.join(names)}. The model takes: {', '.join(columns)}.")
     return rows.x[:, [rows.columns.index(name) for name in columns]]
+
+
+def _judged_together(results: Iterator[dict[str, np.ndarray]], rate: float) -> Iterator[dict[str, np.ndarray]]:
+    parts = list(results)
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    if parts:
+        yield {**whole, "anomaly": alarms_of_batch(whole["p_value"], rate).astype("float32")}
 
 
 def _counted(

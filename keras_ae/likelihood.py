@@ -40,7 +40,9 @@ class LogLikelihood:
         return f"log p(x) >= {self.mean:.2f} +- {self.standard_error:.2f} nats a row (k = {self.k:,})"
 
 
-def log_likelihood(model: Any, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0) -> LogLikelihood:
+def log_likelihood(
+    model: Any, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0, common: bool = False
+) -> LogLikelihood:
     """The importance-weighted bound L_k on log p(x), or with labels on log p(x | y), of each row:
 
         L_k = E[log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x)], z_i drawn from q(z | x)
@@ -56,6 +58,9 @@ def log_likelihood(model: Any, x: np.ndarray, y: np.ndarray | None = None, k: in
         y: indices of classes (rows,), -1 for one that is not known.
         k: importance samples of each row.
         seed: of all draws.
+
+        common: use the same draws for all rows, so that the value of one does not depend on those beside it; the
+            standard error of their mean is larger then than it is given.
 
     Raises:
         ValueError: for a model that is no such, or k below 1.
@@ -103,7 +108,8 @@ def log_likelihood(model: Any, x: np.ndarray, y: np.ndarray | None = None, k: in
         total, done = np.full(len(scaled), -np.inf), 0
         while done < k:
             count = min(draws, k - done)
-            noise = rng.standard_normal((len(scaled), count, model.latent_dim), dtype="float32")
+            noise = rng.standard_normal((1 if common else len(scaled), count, model.latent_dim), dtype="float32")
+            noise = np.broadcast_to(noise, (len(scaled), *noise.shape[1:]))
             new = np.asarray(weights(scaled, mean, log_var, asked, noise), "float64")
             total = np.logaddexp(total, np.logaddexp.reduce(new, axis=1))
             done += count

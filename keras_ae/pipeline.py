@@ -32,6 +32,7 @@ from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.labelling import labels_of
 from keras_ae.layers import RMSELoss, Sampling
 from keras_ae.models import Autoencoder
+from keras_ae.monitoring import keep_reference
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
 
@@ -240,6 +241,8 @@ def write(
     for kind, export in EXPORTERS.items():
         progress(f"exporting and verifying {kind}", None)
         exports[kind] = _summarized(export(graphs, folder, reference))
+    if calibration is not None:
+        keep_reference(folder, calibration)
     measured = {}
     for precision in precisions:
         assert calibration is not None

@@ -5,7 +5,7 @@ with `to_artifact`; `from_artifact` makes a fitted estimator of one.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,10 +26,12 @@ from keras_ae import pipeline
 from keras_ae.data.sources import Source
 from keras_ae.data.tables import Rows
 from keras_ae.errors import InputError
+from keras_ae.likelihood import log_likelihood
 from keras_ae.models import Autoencoder
 from keras_ae.recipes import DEFAULT
 
 _LARGEST_SEED = 2**31 - 1
+_STEADY = 64
 
 
 class _Fitting(BaseEstimator):
@@ -137,6 +139,14 @@ class _Fitting(BaseEstimator):
                 self.model_ = pipeline.load(path)
 
 
+def _steadily(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Values (rows,) that don't depend, by their last digit, on how many rows come together: products of few rows are
+    summed in another order than those of many.
+    """
+    missing = -len(rows) % _STEADY
+    return function(np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]))[: len(rows)]
+
+
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitting):
     """Rows to latents and back, as PCA's `transform` and `inverse_transform`."""
 
@@ -221,7 +231,7 @@ class AnomalyDetector(OutlierMixin, _Fitting):
     def score_samples(self, X: Any) -> np.ndarray:
         """Minus the anomaly score (rows,): lower is more unusual."""
         rows = self._rows(X)
-        return -self.model_.score(rows)["score"].astype("float64")
+        return -_steadily(lambda x: self.model_.score(x)["score"], rows).astype("float64")
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` above the threshold (rows,): negative for outliers."""
@@ -249,7 +259,8 @@ class AnomalyDetector(OutlierMixin, _Fitting):
         # that, of what lies above all of them it is as small as it gets.
         rank = min(int(np.ceil((1 + len(held_out)) * (1 - self.alpha))), len(held_out))
         # In the middle between two scores, so that no rounding decides about a row that is there already.
-        self.offset_ = -float(held_out[rank - 1] + held_out[min(rank, len(held_out) - 1)]) / 2
+        above = held_out[rank] if rank < len(held_out) else held_out[-1] * (1 + 1e-4)
+        self.offset_ = -float(held_out[rank - 1] + above) / 2
 
 
 class AutoencoderClassifier(ClassifierMixin, _Fitting):
@@ -305,7 +316,7 @@ class Generator(DensityMixin, _Fitting):
     def score_samples(self, X: Any) -> np.ndarray:
         """A lower bound on log p(x) of each row (rows,), nats: importance-weighted, of 10 draws."""
         rows = self._rows(X)
-        return self.model_.log_likelihood(rows, k=10).rows
+        return _steadily(lambda x: log_likelihood(self.model_, x, k=10, common=True).rows, rows)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The sum of `score_samples`."""

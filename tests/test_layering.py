@@ -15,13 +15,15 @@ ROOT = PACKAGE.parent
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
     ("errors", "processor", "signatures"),
-    ("artifact", "data", "evaluation", "latents", "layers", "protos", "views"),
+    ("alarms", "artifact", "data", "evaluation", "latents", "layers", "protos", "views"),
     ("likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
+    ("monitoring",),
     ("recipes", "export", "bfloat16", "report"),
     ("labelling",),
     ("training",),
     ("pipeline",),
+    ("sklearn",),
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -29,6 +31,7 @@ WITHOUT_TENSORFLOW = [
     f"keras_ae{name}"
     for name in (
         "",
+        ".alarms",
         ".artifact",
         ".bench",
         ".cli",
@@ -36,6 +39,7 @@ WITHOUT_TENSORFLOW = [
         ".data",
         ".explore",
         ".files",
+        ".monitoring",
         ".protos",
         ".runtime",
         ".serving",

@@ -115,7 +115,8 @@ class AnomalyScore(keras.layers.Layer):
         x, x_hat, z = limited(x), limited(x_hat), limited(z)
         squares = ops.square(x - x_hat) / self.variance
         error = ops.sqrt(ops.mean(squares, axis=-1))
-        of_error = share_of(squares)
+        # Where x_hat is x but for rounding, no feature has a larger part in that than another.
+        of_error = share_of(squares + 1e-6)
         below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
         prior = ops.sqrt(1.0 + 2.0 * below)
         at = z if self.by_latents else x

@@ -1,0 +1,134 @@
+"""Has the data changed since training? Rows that are new, beside rows that the artifact keeps for this."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_ae import artifact
+from keras_ae.data.tables import read_rows
+from keras_ae.errors import ArtifactError, InputError
+from keras_ae.files import arranged
+from keras_ae.runtime import load
+
+REFERENCE = "reference.npz"
+"""Raw rows of an artifact that were neither trained on nor tested."""
+REFERENCE_ROWS = 1_000
+_MOST_ROWS = 5_000
+_FEWEST_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One comparison of new rows with those kept.
+
+    Attributes:
+        of: `score`, `latents`, or a column.
+        statistic: the distance of Kolmogorov and Smirnov, 0 to 1; of `latents` the AUC of a classifier that tells both
+            apart, 0.5 where it can't.
+        p_value: of rows without a change, as they are; there are as many chances as comparisons.
+    """
+
+    of: str
+    statistic: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """New rows beside those of training.
+
+    Attributes:
+        rows: compared.
+        reference_rows: kept in the artifact.
+        level: chance of an alarm without a change.
+        shifts: all comparisons; `score` and `latents` first.
+        alarms: share of the new rows whose p-value is at most 0.01.
+    """
+
+    rows: int
+    reference_rows: int
+    level: float
+    shifts: tuple[Shift, ...]
+    alarms: float
+
+    @property
+    def found(self) -> tuple[Shift, ...]:
+        """Those whose p-value is at most the level over their number (Bonferroni), clearest first."""
+        limit = self.level / len(self.shifts)
+        return tuple(sorted((s for s in self.shifts if s.p_value <= limit), key=lambda s: (s.p_value, -s.statistic)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {**asdict(self), "shifts": [asdict(s) for s in self.shifts], "found": [s.of for s in self.found]}
+
+    def __str__(self) -> str:
+        what = f"{self.rows:,} new rows beside {self.reference_rows:,} of training; {self.alarms:.1%} at p <= 0.01"
+        if not self.found:
+            return f"no change found: {what}"
+        lines = [f"  {s.of:<20} {s.statistic:.3f}  p = {s.p_value:.1e}" for s in self.found]
+        return "\n".join([f"changed: {what}", *lines])
+
+
+def keep_reference(folder: Path, rows: np.ndarray, seed: int = 0) -> None:
+    """Writes at most 1,000 of the rows into an artifact's folder."""
+    kept = np.sort(np.random.default_rng(seed).permutation(len(rows))[:REFERENCE_ROWS])
+    np.savez_compressed(folder / REFERENCE, x=rows[kept])
+
+
+def monitor_file(path: str | Path, source: Path, level: float = 0.001) -> Drift:
+    """`monitor` on the rows of a file, whose columns are matched by name with those trained on."""
+    manifest = artifact.read_manifest(Path(path))
+    columns, labels = manifest.get("columns"), manifest.get("labels_column")
+    rows = read_rows(source, without=() if labels is None else (labels,))
+    return monitor(path, arranged(rows, tuple(columns) if columns else None, source), level)
+
+
+def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0) -> Drift:
+    """Compares raw rows with those that the artifact keeps.
+
+    The score and each column by the two-sample test of Kolmogorov (1933) and Smirnov (1939), columns only where there
+    are no more than 256; latents by a classifier (Lopez-Paz and Oquab 2017), which sees what no single column shows.
+
+    Args:
+        path: the artifact.
+        x: new raw rows (rows, ...); at most 5,000, drawn by seed, are looked at.
+        level: chance of an alarm for rows without a change.
+        seed: of the choice, and of the classifier.
+
+    Raises:
+        InputError: for fewer than 20 rows, or a level outside (0, 1).
+        ArtifactError: for one that keeps no rows.
+    """
+    from scipy.stats import ks_2samp
+
+    from keras_ae.evaluation.fidelity import two_sample
+
+    if not 0 < level < 1:
+        raise InputError(f"`level` must be in (0, 1). Received: {level}.")
+    if len(x) < _FEWEST_ROWS:
+        raise InputError(f"`x` must have at least {_FEWEST_ROWS} rows to compare. Received: {len(x)}.")
+    model = load(path)
+    if REFERENCE not in model.manifest["files"]:
+        raise ArtifactError(f"{path} keeps no rows to compare with: fit it again.")
+    with np.load(artifact.check_file(Path(path), REFERENCE, model.manifest), allow_pickle=False) as file:
+        reference = file["x"]
+    x = np.asarray(x)[np.sort(np.random.default_rng(seed).permutation(len(x))[:_MOST_ROWS])]
+    known, new = model.score(reference), model.score(x)
+
+    def compared(of: str, a: np.ndarray, b: np.ndarray) -> Shift:
+        found = ks_2samp(a, b)
+        return Shift(of, float(found.statistic), float(found.pvalue))
+
+    z, z_new = (model.encode(rows).reshape(len(rows), -1) for rows in (reference, x))
+    latents = two_sample(z, z_new, seed)
+    shifts = [
+        compared("score", known["score"], new["score"]),
+        Shift("latents", latents["c2st_auc"].value, latents["c2st_p_value"].value),
+    ]
+    columns = model.columns or [f"column {i}" for i in range(int(np.prod(model.input_shape)))]
+    if len(columns) <= 256:
+        flat, flat_new = reference.reshape(len(reference), -1), x.reshape(len(x), -1)
+        shifts += [compared(name, flat[:, i], flat_new[:, i]) for i, name in enumerate(columns)]
+    return Drift(len(x), len(reference), level, tuple(shifts), float(np.mean(new["p_value"] <= 0.01)))

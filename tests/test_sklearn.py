@@ -1,0 +1,143 @@
+"""The estimators keep scikit-learn's conventions, and do what they are for.
+
+All of scikit-learn's own checks take minutes: `pytest -m slow tests/test_sklearn.py`; some run always.
+"""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from keras_ae import runtime
+from keras_ae.errors import InputError
+from keras_ae.sklearn import AnomalyDetector, AutoencoderClassifier, AutoencoderTransformer, Generator
+
+ALWAYS = {
+    "check_classifiers_classes",
+    "check_dont_overwrite_attributes",
+    "check_estimators_nan_inf",
+    "check_estimators_pickle",
+    "check_fit2d_1feature",
+    "check_fit2d_1sample",
+    "check_fit_idempotent",
+    "check_methods_subset_invariance",
+    "check_n_features_in_after_fitting",
+    "check_outliers_train",
+    "check_transformer_general",
+}
+# The linear autoencoder is fitted in closed form; a likelihood needs a variational one.
+QUICK = [
+    AutoencoderTransformer(recipe="linear"),
+    AnomalyDetector(recipe="linear"),
+    AutoencoderClassifier(recipe="linear"),
+    Generator(recipe="vae", epochs=0, options={"hidden": [8]}),
+]
+BENIGN, MALIGNANT = (load_breast_cancer().data[load_breast_cancer().target == y] for y in (1, 0))
+
+
+@pytest.mark.slow
+@parametrize_with_checks(QUICK)
+def test_every_check_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(QUICK)
+def test_some_checks_of_scikit_learn(estimator, check):
+    if check.func.__name__ not in ALWAYS:
+        pytest.skip("runs with -m slow")
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return AnomalyDetector(epochs=20, options={"hidden": [32]}, random_state=0).fit(BENIGN[:250])
+
+
+def test_the_detector_finds_tumours_by_benign_ones_alone(detector):
+    rest, truth = np.concatenate([BENIGN[250:], MALIGNANT]), np.repeat([0, 1], [len(BENIGN) - 250, len(MALIGNANT)])
+    assert roc_auc_score(truth, -detector.score_samples(rest)) > 0.94
+    outliers = detector.predict(rest) == -1
+    assert outliers[truth == 0].mean() < 0.1
+    assert outliers[truth == 1].mean() > 0.5
+    np.testing.assert_allclose(detector.explain(rest).sum(axis=1), -detector.score_samples(rest), rtol=1e-4)
+    assert ((detector.p_values(rest) > 0) & (detector.p_values(rest) <= 1)).all()
+
+
+def test_pickle_and_artifact_keep_the_scores(detector, tmp_path):
+    again = pickle.loads(pickle.dumps(detector))
+    expected = detector.score_samples(MALIGNANT)
+    np.testing.assert_array_equal(again.score_samples(MALIGNANT), expected)
+    detector.to_artifact(tmp_path / "a", BENIGN[250:])
+    loaded = AnomalyDetector.from_artifact(tmp_path / "a")
+    np.testing.assert_allclose(loaded.score_samples(MALIGNANT), expected, rtol=1e-5)
+    np.testing.assert_array_equal(loaded.predict(MALIGNANT), detector.predict(MALIGNANT))
+    scores = runtime.load(tmp_path / "a").score(MALIGNANT.astype("float32"))["score"]
+    np.testing.assert_allclose(scores, -expected, rtol=1e-3)
+
+
+def test_rows_that_are_contaminated_are_left_out_of_the_second_training():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(400, 4)) @ rng.normal(size=(4, 4))
+    wrong = rng.uniform(-9, 9, size=(30, 4))
+    detector = AnomalyDetector(contamination=0.07, recipe="linear", random_state=0).fit(np.concatenate([normal, wrong]))
+    assert roc_auc_score(np.repeat([0, 1], [400, 30]), -detector.score_samples(np.concatenate([normal, wrong]))) > 0.9
+    for share in (0, 0.6, "some"):
+        with pytest.raises(InputError, match="`contamination`"):
+            AnomalyDetector(contamination=share).fit(normal)
+    with pytest.raises(InputError, match="`alpha`"):
+        AnomalyDetector(alpha=2).fit(normal)
+
+
+def test_transformer_in_a_pipeline_a_grid_search_and_with_pandas():
+    pandas = pytest.importorskip("pandas")
+    x, y = load_iris(return_X_y=True, as_frame=True)
+    pipe = make_pipeline(
+        StandardScaler().set_output(transform="pandas"),
+        AutoencoderTransformer(recipe="linear", random_state=0).set_output(transform="pandas"),
+        LogisticRegression(),
+    )
+    search = GridSearchCV(pipe, {"autoencodertransformer__latent_dim": [1, 3]}, cv=2).fit(x, y)
+    assert search.best_params_ == {"autoencodertransformer__latent_dim": 3}
+    assert search.best_score_ > 0.9
+    z = search.best_estimator_[:-1].transform(x)
+    assert isinstance(z, pandas.DataFrame)
+    assert list(z.columns) == [f"autoencodertransformer{i}" for i in range(3)]
+    back = search.best_estimator_[1].inverse_transform(z)
+    assert np.square(back - search.best_estimator_[0].transform(x).to_numpy()).mean() < 0.05
+
+
+def test_classifier_tells_classes_apart_and_keeps_their_names():
+    x, y = load_iris(return_X_y=True)
+    names = load_iris().target_names[y]
+    classifier = AutoencoderClassifier(epochs=60, options={"hidden": [32]}, random_state=0).fit(x, names)
+    assert list(classifier.classes_) == sorted(set(names))
+    assert classifier.score(x, names) > 0.9
+    probability = classifier.predict_proba(x)
+    np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_generator_draws_rows_like_those_seen_and_scores_them():
+    x = load_iris().data
+    generator = Generator(epochs=60, options={"hidden": [32]}, random_state=0).fit(x)
+    drawn = generator.sample(500, random_state=0)
+    assert drawn.shape == (500, 4)
+    np.testing.assert_array_equal(drawn, generator.sample(500, random_state=0))
+    np.testing.assert_allclose(drawn.mean(axis=0), x.mean(axis=0), atol=0.4)
+    assert generator.score(x) > generator.score(x + 3)
+    assert generator.score_samples(x).shape == (150,)
+
+
+def test_an_artifact_of_images_is_no_estimator(tmp_path):
+    import keras_ae
+
+    images = np.random.default_rng(0).random((40, 5, 5)).astype("float32")
+    keras_ae.fit(images, tmp_path / "a", epochs=0, latent_dim=2, filters=[2])
+    with pytest.raises(InputError, match=r"takes tables.*Received: an artifact of \(5, 5\)"):
+        AutoencoderTransformer.from_artifact(tmp_path / "a")
