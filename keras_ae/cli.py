@@ -82,7 +82,10 @@ def fit(
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step. [default: 128, less for small data]")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the noise.")] = 0,
     network: Annotated[
-        str | None, typer.Option(help="dense, conv or linear. [default: dense for vectors, else conv]")
+        str | None,
+        typer.Option(
+            help="dense, conv, resnet, transformer, tcn, lstm, gru or linear. [default: dense for vectors, else conv]"
+        ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="Of products in training: float32 or bfloat16.")] = "float32",
     option: Annotated[

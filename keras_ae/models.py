@@ -41,7 +41,8 @@ class Autoencoder(ResidentModel):
             draws through the layer's `nearest_code`, if it has one.
         reconstruction: loss layer called on (x, x_hat), in scaled units; RMSELoss() by default.
         regularizers: loss layers called on the tensors that their `reads` names (`x`, `posterior`, `z`, `x_hat`,
-            `label`, `logits`); a layer without `reads` is called on z.
+            `label`, `logits`); a layer without `reads` is called on z. One that has `bind(encoder, decoder, latent)`
+            is given them first, and must not track them.
         scaling: layer between raw and scaled units, with an `inverse` argument (Scaling, Proportions); None for x as
             it is.
         input_dtype: of raw x, for instance "uint8" for pixels.
@@ -78,6 +79,10 @@ class Autoencoder(ResidentModel):
         classes = tuple(str(name) for name in classes)
         conditional = _check_decoder(decoder, classes)
         _check_classifier(classifier, classes)
+
+        for term in (reconstruction, *regularizers):
+            if hasattr(term, "bind"):
+                term.bind(encoder, decoder, latent)
 
         x = keras.Input(shape, dtype=input_dtype, name="x")
         label = keras.Input((), dtype="int32", name="label") if classes else None
@@ -222,7 +227,7 @@ class Autoencoder(ResidentModel):
         if len(self.latent_shape) > 1:
             drawn = ops.reshape(drawn, (-1, *self.latent_shape))
         if self.latent is not None and hasattr(self.latent, "nearest_code"):
-            drawn = self.latent.nearest_code(drawn)
+            drawn = _NearestCode(self.latent, name="nearest_code")(drawn)
         graphs["generate"] = ([epsilon, *with_label], {"x": self._raw(self._decoded(drawn, which))})
         ordered = [name for name in FUNCTIONS if name in graphs]
         return {name: _graph(name, *graphs[name]) for name in ordered}
@@ -487,6 +492,20 @@ class _BayesRule(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor((inputs[0].shape[0], self.prior.classes), dtype="float32")
+
+
+class _NearestCode(keras.layers.Layer):
+    """A latent layer's `nearest_code`, as a layer: what it reads are variables of the graph then, not constants."""
+
+    def __init__(self, latent: keras.layers.Layer, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.latent = latent
+
+    def call(self, z: Any) -> Any:
+        return self.latent.nearest_code(z)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
 
 
 def standard_normal(n: int, latent_dim: int, seed: int | None) -> np.ndarray:

@@ -13,10 +13,13 @@ from keras_ae.layers import (
     ActivityLoss,
     BernoulliLoss,
     Binarize,
+    CategoricalKLLoss,
+    CommitmentLoss,
     CrossEntropyLoss,
     DIPLoss,
     FiniteScalarQuantizer,
     GaussianKLLoss,
+    GumbelSoftmax,
     KLDivergenceLoss,
     KLSparsityLoss,
     MaskingNoise,
@@ -28,6 +31,7 @@ from keras_ae.layers import (
     Scaling,
     SlicedWassersteinLoss,
     TotalCorrelationLoss,
+    VectorQuantizer,
 )
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
@@ -148,6 +152,39 @@ def _fsq(shape: tuple[int, ...], levels: int = 8) -> Parts:
     return Parts(RMSELoss(), FiniteScalarQuantizer(levels))
 
 
+def _vq_vae(
+    shape: tuple[int, ...],
+    codes: int = 64,
+    code_dim: int | None = None,
+    ema: bool = True,
+    commitment: float = 0.25,
+    revive: float = 0.05,
+) -> Parts:
+    return Parts(
+        RMSELoss(), VectorQuantizer(codes, code_dim, ema=ema, revive=revive), regularizers=[CommitmentLoss(commitment)]
+    )
+
+
+def _residual_vq(
+    shape: tuple[int, ...],
+    stages: int = 4,
+    codes: int = 16,
+    code_dim: int | None = None,
+    ema: bool = True,
+    commitment: float = 0.25,
+    revive: float = 0.05,
+) -> Parts:
+    quantizer = VectorQuantizer(codes, code_dim, stages, ema, revive=revive)
+    return Parts(RMSELoss(), quantizer, regularizers=[CommitmentLoss(commitment)])
+
+
+def _gumbel(
+    shape: tuple[int, ...], categories: int | None = None, temperature: float = 0.5, beta: float = 1.0
+) -> Parts:
+    latent = GumbelSoftmax(categories, temperature)
+    return Parts(RMSELoss(calibrated=True), latent, regularizers=[CategoricalKLLoss(beta, categories)])
+
+
 def _beta_tc_vae(shape: tuple[int, ...], beta: float = 4.0) -> Parts:
     # KL = mutual information + total correlation + dimension-wise KL; beta weighs the second of the three.
     return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(), TotalCorrelationLoss(beta - 1.0)])
@@ -203,6 +240,13 @@ RECIPES: dict[str, Recipe] = {
     "wae_mmd": Recipe(_wae_mmd, "Wasserstein autoencoder: all z together match N(0, I).", "Tolstikhin et al. 2018"),
     "swae": Recipe(_swae, "The same by the sliced Wasserstein distance.", "Kolouri et al. 2018"),
     "fsq": Recipe(_fsq, "Discrete: each latent takes one of a few values.", "Mentzer et al. 2024"),
+    "vq_vae": Recipe(_vq_vae, "Discrete: pieces of z are vectors of learned codebooks.", "van den Oord et al. 2017"),
+    "residual_vq": Recipe(
+        _residual_vq, "The same in stages, each coding what the last left over.", "Zeghidour et al. 2021"
+    ),
+    "gumbel": Recipe(
+        _gumbel, "VAE whose latents are categories, relaxed in training.", "Jang et al. 2017; Maddison et al. 2017"
+    ),
     "beta_tc_vae": Recipe(
         _beta_tc_vae,
         "VAE with beta times the total correlation, for independent latents.",
@@ -248,6 +292,12 @@ def _check_dims(shape: tuple[int, ...], latent_dim: int) -> None:
         raise ValueError(
             f"`latent_dim` must be at least 1 and at most the number of features, {features}. Received: {latent_dim}."
         )
+
+
+def _options(builder: Callable[..., keras.Model]) -> tuple[str, ...]:
+    """Names of a network's options: what follows input_shape, latent_dim and gaussian, and is not bound already."""
+    parameters = inspect.signature(builder).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)[3:]
 
 
 @contextlib.contextmanager
@@ -297,7 +347,7 @@ def build(
     if conditional and not classes:
         raise ValueError("A conditional decoder, as of recipe 'cvae', needs labels of two classes. Received none.")
 
-    network_options = tuple(inspect.signature(builders.encoder).parameters)[3:]
+    network_options = _options(builders.encoder)
     unknown = [name for name in options if name not in entry.options + network_options]
     if unknown:
         known = ", ".join(sorted(entry.options + network_options)) or "none"

@@ -1,6 +1,7 @@
 """Keras layers that make an autoencoder of an encoder and a decoder: losses, latents, scaling, noise."""
 
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
+from keras_ae.layers.codebooks import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
 from keras_ae.layers.detection import AnomalyScore
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.likelihoods import BernoulliLoss, CategoricalLoss
@@ -20,7 +21,11 @@ from keras_ae.layers.scaling import Binarize, Proportions, Scaling
 __all__ = [
     "BernoulliLoss",
     "Binarize",
+    "CategoricalKLLoss",
     "CategoricalLoss",
+    "CommitmentLoss",
+    "GumbelSoftmax",
+    "VectorQuantizer",
     "ActivityLoss",
     "AnomalyScore",
     "DIPLoss",

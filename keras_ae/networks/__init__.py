@@ -1,7 +1,7 @@
 """Encoder and decoder builders: plain functional Keras models, input `x` or `z`, any shape of observation.
 
 An encoder's signature is `(input_shape, latent_dim, gaussian=False, **its options)`, a decoder's
-`(output_shape, latent_dim, output_activation=None, **the same options)`; NETWORKS pairs them by name.
+`(output_shape, latent_dim, output_activation=None, parameters=1, **the same options)`; NETWORKS pairs them by name.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,16 @@ from keras_ae.networks.linear import (
     linear_encoder,
     start_from_pca,
 )
+from keras_ae.networks.resnet import resnet_decoder, resnet_encoder
+from keras_ae.networks.sequences import (
+    gru_decoder,
+    gru_encoder,
+    lstm_decoder,
+    lstm_encoder,
+    tcn_decoder,
+    tcn_encoder,
+)
+from keras_ae.networks.transformer import PositionEmbedding, transformer_decoder, transformer_encoder
 
 
 class Network(NamedTuple):
@@ -31,6 +41,11 @@ class Network(NamedTuple):
 NETWORKS = {
     "dense": Network(dense_encoder, dense_decoder),
     "conv": Network(conv_encoder, conv_decoder),
+    "resnet": Network(resnet_encoder, resnet_decoder),
+    "transformer": Network(transformer_encoder, transformer_decoder),
+    "tcn": Network(tcn_encoder, tcn_decoder),
+    "lstm": Network(lstm_encoder, lstm_decoder),
+    "gru": Network(gru_encoder, gru_decoder),
     "linear": Network(linear_encoder, linear_decoder),
 }
 
@@ -46,9 +61,6 @@ def gaussian_head(encoder: keras.Model, latent_dim: int) -> keras.Model:
 
 
 __all__ = [
-    "NETWORKS",
-    "Network",
-    "PrincipalComponents",
     "classifier_head",
     "conditional_decoder",
     "conv_decoder",
@@ -57,7 +69,21 @@ __all__ = [
     "dense_encoder",
     "fit_pca",
     "gaussian_head",
+    "gru_decoder",
+    "gru_encoder",
     "linear_decoder",
     "linear_encoder",
+    "lstm_decoder",
+    "lstm_encoder",
+    "Network",
+    "NETWORKS",
+    "PositionEmbedding",
+    "PrincipalComponents",
+    "resnet_decoder",
+    "resnet_encoder",
     "start_from_pca",
+    "tcn_decoder",
+    "tcn_encoder",
+    "transformer_decoder",
+    "transformer_encoder",
 ]

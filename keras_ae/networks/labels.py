@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_ae.networks.dense import _check_widths
+from keras_ae.networks.blocks import check_widths
 
 HIDDEN = (128,)
 
@@ -18,7 +18,7 @@ def classifier_head(latent_dim: int, classes: int, hidden: Sequence[int] = HIDDE
         hidden: widths of the layers between.
     """
     z = h = keras.Input((latent_dim,), name="z")
-    for i, width in enumerate(_check_widths("hidden", hidden) if hidden else ()):
+    for i, width in enumerate(check_widths("hidden", hidden) if hidden else ()):
         h = keras.layers.Dense(width, "relu", kernel_initializer="he_uniform", dtype="float32", name=f"hidden_{i}")(h)
     return keras.Model(z, keras.layers.Dense(classes, dtype="float32", name="logits")(h), name="classifier")
 

@@ -80,26 +80,36 @@ def latent_head(x: Any, features: Any, latent_dim: int, gaussian: bool, linear: 
     return z, keras.layers.Dense(latent_dim, kernel_initializer="zeros", name="log_var")(body)
 
 
-def output_head(z: Any, features: Any, output_shape: tuple[int, ...], activation: str | None, linear: bool) -> Any:
+def output_head(
+    z: Any,
+    features: Any,
+    output_shape: tuple[int, ...],
+    activation: str | None,
+    linear: bool,
+    parameters: int = 1,
+) -> Any:
     """x_hat = activation(linear(z) + features), the activation over all features, shaped as one observation.
 
     Args:
         z: the decoder's input, (batch, latent_dim).
-        features: the nonlinear path's contribution, (batch, D); None leaves the linear path alone.
+        features: the nonlinear path's contribution, (batch, D * parameters) in any shape; None leaves the linear path
+            alone.
         output_shape: shape of one observation, D its product.
         activation: of the flattened features: None, "softmax", "sigmoid", ...
         linear: keep the linear path.
+        parameters: numbers that a feature has in the output, a last axis where they are more than one.
     """
-    size = math.prod(output_shape)
+    size = math.prod(output_shape) * parameters
     if features is None:
         flat = keras.layers.Dense(size, name="linear")(z)
-    elif linear:
-        flat = keras.layers.Add(name="sum")([features, keras.layers.Dense(size, use_bias=False, name="linear")(z)])
     else:
-        flat = features
+        flat = keras.layers.Flatten(name="flatten")(features) if len(features.shape) > 2 else features
+        if linear:
+            flat = keras.layers.Add(name="sum")([flat, keras.layers.Dense(size, use_bias=False, name="linear")(z)])
     if activation is not None:
         flat = keras.layers.Activation(activation, name="output")(flat)
-    return keras.layers.Reshape(output_shape, name="x_hat")(flat) if len(output_shape) > 1 else flat
+    shape = (*output_shape, parameters) if parameters > 1 else output_shape
+    return keras.layers.Reshape(shape, name="x_hat")(flat) if len(shape) > 1 else flat
 
 
 def linear_encoder(input_shape: tuple[int, ...], latent_dim: int, gaussian: bool = False) -> keras.Model:
@@ -108,10 +118,15 @@ def linear_encoder(input_shape: tuple[int, ...], latent_dim: int, gaussian: bool
     return keras.Model(x, latent_head(x, None, latent_dim, gaussian), name="encoder")
 
 
-def linear_decoder(output_shape: tuple[int, ...], latent_dim: int, output_activation: str | None = None) -> keras.Model:
-    """x_hat = activation(W z + b): input `z` (batch, latent_dim), output (batch, *output_shape)."""
+def linear_decoder(
+    output_shape: tuple[int, ...], latent_dim: int, output_activation: str | None = None, parameters: int = 1
+) -> keras.Model:
+    """x_hat = activation(W z + b): input `z` (batch, latent_dim), output (batch, *output_shape), and a last axis of
+    `parameters` where they are more than one.
+    """
     z = keras.Input((latent_dim,), name="z")
-    return keras.Model(z, output_head(z, None, output_shape, output_activation, linear=True), name="decoder")
+    x_hat = output_head(z, None, output_shape, output_activation, True, parameters)
+    return keras.Model(z, x_hat, name="decoder")
 
 
 def _layer(model: keras.Model, name: str) -> Any:
@@ -135,9 +150,11 @@ def start_from_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalCom
     kernel = (pca.components / deviation[:, None]).T
     kernel = np.where(pca.variances > 0, kernel, 0.0).astype("float32")
     to_z.kernel.assign(kernel)
-    # Of a conditional decoder the rows of the label come after those of z, and start at zero.
+    # Of a conditional decoder the rows of the label come after those of z, and start at zero. Where a feature has
+    # several parameters the first is its location, and the others start at zero.
+    each = to_x.kernel.shape[1] // pca.components.shape[1]
     rows = np.zeros(to_x.kernel.shape, "float32")
-    rows[: len(deviation)] = pca.components * deviation[:, None]
+    rows[: len(deviation), ::each] = pca.components * deviation[:, None]
     to_x.kernel.assign(rows)
     for layer, bias in (
         (_layer(encoder, "mean") or to_z, -pca.mean @ kernel),
