@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.labels import UNKNOWN
-from keras_ae.layers import Binarize, Sampling, Scaling
+from keras_ae.layers import Binarize, Counts, DiscretizedLogisticLoss, Sampling, Scaling, UnitInterval
 from keras_ae.layers.latents import bound_log_var
 
 _NUMBERS = 1 << 21
@@ -126,8 +126,11 @@ def _check(model: Any, k: int) -> None:
             f"RMSELoss(calibrated=True) or BernoulliLoss. Received: {type(model.latent).__name__} and "
             f"{type(model.reconstruction).__name__}."
         )
-    if not isinstance(model.scaling, Scaling | Binarize | None):
-        raise ValueError(f"A likelihood needs Scaling, Binarize or none. Received: {type(model.scaling).__name__}.")
+    if not isinstance(model.scaling, Scaling | UnitInterval | Counts | None):
+        raise ValueError(
+            "A likelihood needs Scaling, UnitInterval, Binarize, Counts or none. "
+            f"Received: {type(model.scaling).__name__}."
+        )
 
 
 def _scaled(model: Any, x: np.ndarray, rng: np.random.Generator) -> tuple[Any, float]:
@@ -137,6 +140,13 @@ def _scaled(model: Any, x: np.ndarray, rng: np.random.Generator) -> tuple[Any, f
     if isinstance(model.scaling, Binarize):
         grey = np.asarray(model.scaling.share(x))
         return tf.constant((rng.random(grey.shape, dtype="float32") < grey).astype("float32")), 0.0
+    if isinstance(model.scaling, Counts):
+        return model.scaling(x), 0.0
+    if isinstance(model.scaling, UnitInterval):
+        shares = model.scaling(x)
+        if isinstance(model.reconstruction, DiscretizedLogisticLoss):
+            return shares, 0.0
+        return shares, -math.prod(model.raw_shape) * math.log(float(model.scaling.limit))
     rows = x.astype("float32")
     if x.dtype.kind in "iu":
         rows = rows + rng.random(x.shape, dtype="float32") - np.float32(0.5)

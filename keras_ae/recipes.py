@@ -15,22 +15,30 @@ from keras_ae.layers import (
     Binarize,
     CategoricalKLLoss,
     CommitmentLoss,
+    ContinuousBernoulliLoss,
+    Counts,
     CrossEntropyLoss,
     DIPLoss,
+    DiscretizedLogisticLoss,
+    FeatureGaussianLoss,
     FiniteScalarQuantizer,
     GaussianKLLoss,
     GumbelSoftmax,
     KLDivergenceLoss,
     KLSparsityLoss,
+    LogCounts,
     MaskingNoise,
     MMDLoss,
+    NegativeBinomialLoss,
     Proportions,
     RMSELoss,
     SaltAndPepperNoise,
     Sampling,
     Scaling,
     SlicedWassersteinLoss,
+    StudentTLoss,
     TotalCorrelationLoss,
+    UnitInterval,
     VectorQuantizer,
 )
 from keras_ae.models import Autoencoder
@@ -87,13 +95,47 @@ def _deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str =
     return Parts(RMSELoss(weight, reduction))
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """A likelihood of x, the scaling that takes x where it is defined, and what the encoder needs in front."""
+
+    loss: Callable[[], keras.layers.Layer]
+    scaling: Callable[[], keras.layers.Layer] = Scaling
+    front: Callable[..., keras.layers.Layer] | None = None
+
+
+LIKELIHOODS: dict[str, _Observed] = {
+    "gaussian": _Observed(lambda: RMSELoss(calibrated=True)),
+    "feature_gaussian": _Observed(FeatureGaussianLoss),
+    "student_t": _Observed(StudentTLoss),
+    "bernoulli": _Observed(BernoulliLoss, Binarize),
+    "continuous_bernoulli": _Observed(ContinuousBernoulliLoss, UnitInterval),
+    "discretized_logistic": _Observed(DiscretizedLogisticLoss, UnitInterval),
+    "negative_binomial": _Observed(NegativeBinomialLoss, Counts, LogCounts),
+    "zero_inflated": _Observed(lambda: NegativeBinomialLoss(zero_inflated=True), Counts, LogCounts),
+}
+
+
+def _variational(likelihood: str, *regularizers: keras.layers.Layer, latent: keras.layers.Layer | None = None) -> Parts:
+    """A likelihood and what ties z to its prior."""
+    if likelihood not in LIKELIHOODS:
+        raise ValueError(f"`likelihood` must be one of {', '.join(LIKELIHOODS)}. Received: {likelihood!r}.")
+    observed = LIKELIHOODS[likelihood]
+    return Parts(
+        observed.loss(),
+        latent if latent is not None else Sampling(),
+        regularizers,
+        front=observed.front(name="log_counts") if observed.front is not None else None,
+        scaling=observed.scaling,
+    )
+
+
 def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0, likelihood: str = "gaussian") -> Parts:
-    if likelihood not in ("gaussian", "bernoulli"):
-        raise ValueError(f'`likelihood` must be "gaussian" or "bernoulli". Received: {likelihood!r}.')
-    regularizers = [GaussianKLLoss(beta, free_bits)]
-    if likelihood == "bernoulli":
-        return Parts(BernoulliLoss(), Sampling(), regularizers, scaling=Binarize)
-    return Parts(RMSELoss(calibrated=True), Sampling(), regularizers)
+    return _variational(likelihood, GaussianKLLoss(beta, free_bits))
+
+
+def _student_t(shape: tuple[int, ...], beta: float = 1.0, df: float = 4.0) -> Parts:
+    return Parts(StudentTLoss(df=df), Sampling(), [GaussianKLLoss(beta)])
 
 
 def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0, likelihood: str = "gaussian") -> Parts:
@@ -179,25 +221,32 @@ def _residual_vq(
 
 
 def _gumbel(
-    shape: tuple[int, ...], categories: int | None = None, temperature: float = 0.5, beta: float = 1.0
+    shape: tuple[int, ...],
+    categories: int | None = None,
+    temperature: float = 0.5,
+    beta: float = 1.0,
+    likelihood: str = "gaussian",
 ) -> Parts:
-    latent = GumbelSoftmax(categories, temperature)
-    return Parts(RMSELoss(calibrated=True), latent, regularizers=[CategoricalKLLoss(beta, categories)])
+    return _variational(likelihood, CategoricalKLLoss(beta, categories), latent=GumbelSoftmax(categories, temperature))
 
 
-def _beta_tc_vae(shape: tuple[int, ...], beta: float = 4.0) -> Parts:
+def _beta_tc_vae(shape: tuple[int, ...], beta: float = 4.0, likelihood: str = "gaussian") -> Parts:
     # KL = mutual information + total correlation + dimension-wise KL; beta weighs the second of the three.
-    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(), TotalCorrelationLoss(beta - 1.0)])
+    return _variational(likelihood, GaussianKLLoss(), TotalCorrelationLoss(beta - 1.0))
 
 
-def _dip_vae(shape: tuple[int, ...], kind: int = 1, weight: float = 5.0, diagonal: float = 10.0) -> Parts:
-    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(), DIPLoss(weight, diagonal, kind)])
+def _dip_vae(
+    shape: tuple[int, ...], kind: int = 1, weight: float = 5.0, diagonal: float = 10.0, likelihood: str = "gaussian"
+) -> Parts:
+    return _variational(likelihood, GaussianKLLoss(), DIPLoss(weight, diagonal, kind))
 
 
-def _info_vae(shape: tuple[int, ...], alpha: float = 0.5, mmd_weight: float = 10.0) -> Parts:
+def _info_vae(
+    shape: tuple[int, ...], alpha: float = 0.5, mmd_weight: float = 10.0, likelihood: str = "gaussian"
+) -> Parts:
     if not 0 <= alpha <= 1:
         raise ValueError(f"`alpha` must be in [0, 1]: the KL has weight 1 - alpha. Received: {alpha}.")
-    return Parts(RMSELoss(calibrated=True), Sampling(), [GaussianKLLoss(1.0 - alpha), MMDLoss(mmd_weight)])
+    return _variational(likelihood, GaussianKLLoss(1.0 - alpha), MMDLoss(mmd_weight))
 
 
 RECIPES: dict[str, Recipe] = {
@@ -207,6 +256,9 @@ RECIPES: dict[str, Recipe] = {
         "Variational autoencoder, calibrated RMSE: a true bound, nothing to tune.",
         "Kingma and Welling 2014; Rybkin et al. 2021",
         variational=True,
+    ),
+    "student_t": Recipe(
+        _student_t, "VAE whose decoder is Student's t: outliers weigh less.", "Takahashi et al. 2018", variational=True
     ),
     "rmse_vae": Recipe(
         _rmse_vae,
@@ -361,7 +413,13 @@ def build(
             x = keras.Input(shape, name="x")
             encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
         width = latent_dim + (len(classes) if conditional else 0)
-        decoder = builders.decoder(shape, width, output_activation=parts.output_activation, **for_network)
+        decoder = builders.decoder(
+            shape,
+            width,
+            output_activation=parts.output_activation,
+            parameters=getattr(parts.reconstruction, "parameters", 1),
+            **for_network,
+        )
         if conditional:
             decoder = conditional_decoder(decoder, latent_dim)
     has_head = bool(classes) and not conditional and entry.network != "linear"

@@ -15,7 +15,7 @@ from keras_ae.data.labels import UNKNOWN
 from keras_ae.errors import InputError
 from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
 from keras_ae.labelling import Labels
-from keras_ae.layers import Binarize, CrossEntropyLoss, Scaling
+from keras_ae.layers import CrossEntropyLoss, Scaling, UnitInterval
 from keras_ae.models import Autoencoder
 from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
@@ -155,7 +155,7 @@ def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:
 
 def start(model: Autoencoder, x: np.ndarray, statistics: Statistics) -> None:
     """Sets the scaling of raw units and starts the linear path at principal components, where the model has them."""
-    if isinstance(model.scaling, Binarize):
+    if isinstance(model.scaling, UnitInterval):
         model.scaling.set_limit(float(x.max()))
     if not isinstance(model.scaling, Scaling):
         return

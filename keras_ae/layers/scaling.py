@@ -43,24 +43,17 @@ class Scaling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Binarize(keras.layers.Layer):
-    """Grey values from 0 to `limit` as black and white, so that they have a likelihood (BernoulliLoss).
+class UnitInterval(keras.layers.Layer):
+    """Grey values from 0 to `limit` as numbers from 0 to 1: `x / limit`, clipped.
 
-    Called on raw x of shape (batch, ...): in training a feature is 1 with probability x / limit, drawn anew each time
-    (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks", section 5); at inference
-    where that is at least a half. With `inverse=True` a probability is a grey value again. `limit` is a non-trainable
-    weight, 1 until `set_limit`.
-
-    Args:
-        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    Called on raw x of shape (batch, ...); with `inverse=True` a number is a grey value again. `limit` is a
+    non-trainable weight, 1 until `set_limit`.
     """
 
     non_negative = True
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
         self.limit = self.add_weight(shape=(), initializer="ones", dtype="float32", trainable=False, name="limit")
 
     def set_limit(self, limit: float) -> None:
@@ -70,15 +63,11 @@ class Binarize(keras.layers.Layer):
         self.limit.assign(limit)
 
     def share(self, x: Any) -> Any:
-        """Probability of white, from 0 to 1."""
+        """Raw x as a share of white, from 0 to 1."""
         return ops.clip(ops.cast(x, "float32") / self.limit, 0.0, 1.0)
 
     def call(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
-        if inverse:
-            return ops.cast(x, "float32") * self.limit
-        share = self.share(x)
-        level = uniform(ops.shape(share), self.seed_generator) if training else 0.5
-        return ops.cast(share >= level, "float32")
+        return ops.cast(x, "float32") * self.limit if inverse else self.share(x)
 
     def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
         return keras.KerasTensor(x.shape, dtype="float32")
@@ -86,7 +75,65 @@ class Binarize(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
-        return {**config, "seed": self.seed}
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Binarize(UnitInterval):
+    """Grey values from 0 to `limit` as black and white, so that they have a likelihood (BernoulliLoss).
+
+    Called on raw x of shape (batch, ...): in training a feature is 1 with probability x / limit, drawn anew each time
+    (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks", section 5); at inference
+    where that is at least a half. With `inverse=True` a probability is a grey value again.
+
+    Args:
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
+        share = super().call(x, inverse)
+        if inverse:
+            return share
+        level = uniform(ops.shape(share), self.seed_generator) if training else 0.5
+        return ops.cast(share >= level, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Counts(keras.layers.Layer):
+    """Whole numbers from 0 on, as they are: their likelihood is in their own units (NegativeBinomialLoss)."""
+
+    non_negative = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        return ops.cast(x, "float32")
+
+    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        return keras.KerasTensor(x.shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class LogCounts(keras.layers.Layer):
+    """log(1 + x) of counts: what an encoder takes, of sizes that a network can start from."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, x: Any) -> Any:
+        return ops.log1p(ops.maximum(ops.cast(x, "float32"), 0.0))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
