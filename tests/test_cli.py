@@ -127,7 +127,7 @@ def test_fit_prints_one_json_object_with_all_figures(people, people_fit, artifac
     assert set(summary["exports"]) == {"saved_model", "onnx"}
     for figures in summary["exports"].values():
         assert 0 <= figures["max_abs_diff"] < 1e-2  # of weights near 70, at 1e-5 relative
-        assert set(figures["functions"]) == {"encode", "decode", "reconstruct", "score", "generate"}
+        assert set(figures["functions"]) == {"encode", "decode", "reconstruct", "score", "explain", "generate"}
 
 
 def test_the_same_seed_gives_the_same_metrics(people, people_fit, tmp_path, run):

@@ -132,7 +132,7 @@ def test_the_servers_reason_is_told(rest_address, grpc_address):
     with Client(rest_address, "other") as other, pytest.raises(InputError, match="No model 'other' is served"):
         other.encode(DIGITS[:1])
     with Client(rest_address, "digits") as digits, pytest.raises(InputError, match="finite numbers"):
-        digits.score(np.full((1, 64), 1e38))
+        digits.decode(np.full((1, 8), 3e38))
     with (
         Client(grpc_address, "other", protocol="grpc") as other,
         pytest.raises(InputError, match="Servable not found: other"),

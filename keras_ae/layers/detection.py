@@ -17,7 +17,11 @@ MOST_FEATURES = 256
 MEASURES = ("error", "prior", "distance", "density")
 _NEIGHBOURS = 5
 _FLOOR = 1e-2
-"""Least variance of a feature's error, as a share of the mean over features."""
+"""Least variance of a feature's error, as a share of the mean over features; and the square of what error is none, in
+units of that of held-out rows."""
+_EXACT = 1e-6
+"""The same as a share of the mean square of x: an error below a thousandth of x is none."""
+_LEAST_SPREAD = 0.02
 _LOWEST = 0.01
 """Quantile of held-out rows below which a measure says no more."""
 
@@ -89,7 +93,8 @@ class AnomalyScore(keras.layers.Layer):
         layer.nearest.fit(bank / units)
         layer.outlier_factor.fit(bank / np.sqrt(units))
         error = np.square(np.asarray(limited(held_out[0]) - limited(held_out[1]), "float64")).mean(axis=0)
-        layer.variance.assign(np.maximum(error, max(_FLOOR * float(error.mean()), 1e-12)))
+        square = float(np.mean(np.square(np.asarray(limited(held_out[0]), "float64"))))
+        layer.variance.assign(np.maximum(error, max(_FLOOR * float(error.mean()), _EXACT * square, 1e-30)))
         layer.highest_log_prior.assign(np.max(log_prior))
         measured = np.concatenate(
             [
@@ -101,7 +106,7 @@ class AnomalyScore(keras.layers.Layer):
         measured = np.maximum(measured, lowest)
         layer.lowest.assign(lowest)
         layer.center.assign(measured.mean(axis=0))
-        layer.spread.assign(np.maximum(measured.std(axis=0), 1e-2))
+        layer.spread.assign(np.maximum(measured.std(axis=0), _LEAST_SPREAD))
         return layer
 
     @property
@@ -114,9 +119,9 @@ class AnomalyScore(keras.layers.Layer):
         x, x_hat, z, log_prior = inputs
         x, x_hat, z = limited(x), limited(x_hat), limited(z)
         squares = ops.square(x - x_hat) / self.variance
-        error = ops.sqrt(ops.mean(squares, axis=-1))
+        error = ops.sqrt(ops.mean(squares, axis=-1) + _FLOOR)
         # Where x_hat is x but for rounding, no feature has a larger part in that than another.
-        of_error = share_of(squares + 1e-6)
+        of_error = share_of(squares + _FLOOR)
         below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
         prior = ops.sqrt(1.0 + 2.0 * below)
         at = z if self.by_latents else x
