@@ -1,4 +1,4 @@
-"""The table of named families: each is a latent, a reconstruction and some regularizers over shared layers."""
+"""The table of named families, and the models that it makes."""
 
 import contextlib
 import inspect
@@ -9,61 +9,11 @@ from typing import Any
 
 import keras
 
-from keras_ae.layers import (
-    ActivityLoss,
-    BernoulliLoss,
-    Binarize,
-    CategoricalKLLoss,
-    CommitmentLoss,
-    ContinuousBernoulliLoss,
-    Counts,
-    CrossEntropyLoss,
-    DIPLoss,
-    DiscretizedLogisticLoss,
-    FeatureGaussianLoss,
-    FiniteScalarQuantizer,
-    GaussianKLLoss,
-    GumbelSoftmax,
-    KLDivergenceLoss,
-    KLSparsityLoss,
-    LogCounts,
-    MaskingNoise,
-    MMDLoss,
-    NegativeBinomialLoss,
-    Proportions,
-    RMSELoss,
-    SaltAndPepperNoise,
-    Sampling,
-    Scaling,
-    SlicedWassersteinLoss,
-    StudentTLoss,
-    TotalCorrelationLoss,
-    UnitInterval,
-    VectorQuantizer,
-)
+from keras_ae import families
+from keras_ae.families import Parts
+from keras_ae.layers import CrossEntropyLoss, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a recipe puts between and around the encoder and the decoder.
-
-    Attributes:
-        reconstruction: loss layer on (x, x_hat).
-        latent: layer from posterior to z; a Sampling makes the encoder give (mean, log_var).
-        regularizers: further loss layers.
-        front: layer between scaled x and the encoder, which becomes part of the encoder.
-        scaling: layer between raw and network units.
-        output_activation: of the decoder, over all features.
-    """
-
-    reconstruction: keras.layers.Layer
-    latent: keras.layers.Layer | None = None
-    regularizers: Sequence[keras.layers.Layer] = ()
-    front: keras.layers.Layer | None = None
-    scaling: Callable[[], keras.layers.Layer] = Scaling
-    output_activation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,233 +41,129 @@ class Recipe:
         return tuple(inspect.signature(self.parts).parameters)[1:]
 
 
-def _deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str = "batch") -> Parts:
-    return Parts(RMSELoss(weight, reduction))
-
-
-@dataclass(frozen=True)
-class _Observed:
-    """A likelihood of x, the scaling that takes x where it is defined, and what the encoder needs in front."""
-
-    loss: Callable[[], keras.layers.Layer]
-    scaling: Callable[[], keras.layers.Layer] = Scaling
-    front: Callable[..., keras.layers.Layer] | None = None
-
-
-LIKELIHOODS: dict[str, _Observed] = {
-    "gaussian": _Observed(lambda: RMSELoss(calibrated=True)),
-    "feature_gaussian": _Observed(FeatureGaussianLoss),
-    "student_t": _Observed(StudentTLoss),
-    "bernoulli": _Observed(BernoulliLoss, Binarize),
-    "continuous_bernoulli": _Observed(ContinuousBernoulliLoss, UnitInterval),
-    "discretized_logistic": _Observed(DiscretizedLogisticLoss, UnitInterval),
-    "negative_binomial": _Observed(NegativeBinomialLoss, Counts, LogCounts),
-    "zero_inflated": _Observed(lambda: NegativeBinomialLoss(zero_inflated=True), Counts, LogCounts),
-}
-
-
-def _variational(likelihood: str, *regularizers: keras.layers.Layer, latent: keras.layers.Layer | None = None) -> Parts:
-    """A likelihood and what ties z to its prior."""
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"`likelihood` must be one of {', '.join(LIKELIHOODS)}. Received: {likelihood!r}.")
-    observed = LIKELIHOODS[likelihood]
-    return Parts(
-        observed.loss(),
-        latent if latent is not None else Sampling(),
-        regularizers,
-        front=observed.front(name="log_counts") if observed.front is not None else None,
-        scaling=observed.scaling,
-    )
-
-
-def _vae(shape: tuple[int, ...], beta: float = 1.0, free_bits: float = 0.0, likelihood: str = "gaussian") -> Parts:
-    return _variational(likelihood, GaussianKLLoss(beta, free_bits))
-
-
-def _student_t(shape: tuple[int, ...], beta: float = 1.0, df: float = 4.0) -> Parts:
-    return Parts(StudentTLoss(df=df), Sampling(), [GaussianKLLoss(beta)])
-
-
-def _beta_vae(shape: tuple[int, ...], beta: float = 4.0, free_bits: float = 0.0, likelihood: str = "gaussian") -> Parts:
-    return _vae(shape, beta, free_bits, likelihood)
-
-
-def _rmse_vae(shape: tuple[int, ...], kl_weight: float = 1e-3, free_bits: float = 0.0) -> Parts:
-    return Parts(RMSELoss(), Sampling(), [GaussianKLLoss(kl_weight, free_bits)])
-
-
-def _kl_ae(shape: tuple[int, ...], weight: float = 1.0) -> Parts:
-    axes = tuple(range(1, len(shape) + 1))
-    return Parts(
-        KLDivergenceLoss(weight, axes),
-        # Proportions of D features are about 1 / D; networks start best at inputs of about 1.
-        front=keras.layers.Rescaling(float(math.prod(shape)), name="rescale"),
-        scaling=Proportions,
-        output_activation="softmax",
-    )
-
-
-NOISES: dict[str, Callable[..., keras.layers.Layer]] = {
-    "gaussian": keras.layers.GaussianNoise,
-    "masking": MaskingNoise,
-    "salt_and_pepper": SaltAndPepperNoise,
-}
-
-
-def _denoising(shape: tuple[int, ...], noise: str = "gaussian", level: float = 0.2) -> Parts:
-    if noise not in NOISES:
-        raise ValueError(f"`noise` must be one of {', '.join(NOISES)}. Received: {noise!r}.")
-    return Parts(RMSELoss(), front=NOISES[noise](level, name="corruption"))
-
-
-def _sparse(shape: tuple[int, ...], penalty: str = "l1", weight: float = 1e-3, rate: float = 0.05) -> Parts:
-    if penalty not in ("l1", "kl"):
-        raise ValueError(f'`penalty` must be "l1" or "kl". Received: {penalty!r}.')
-    return Parts(
-        RMSELoss(), regularizers=[ActivityLoss(weight, "l1") if penalty == "l1" else KLSparsityLoss(weight, rate)]
-    )
-
-
-def _rae_l2(shape: tuple[int, ...], weight: float = 1e-3) -> Parts:
-    return Parts(RMSELoss(), regularizers=[ActivityLoss(weight, "l2")])
-
-
-def _wae_mmd(shape: tuple[int, ...], weight: float = 0.1) -> Parts:
-    return Parts(RMSELoss(), regularizers=[MMDLoss(weight)])
-
-
-def _swae(shape: tuple[int, ...], weight: float = 0.1, projections: int = 50) -> Parts:
-    return Parts(RMSELoss(), regularizers=[SlicedWassersteinLoss(weight, projections)])
-
-
-def _fsq(shape: tuple[int, ...], levels: int = 8) -> Parts:
-    return Parts(RMSELoss(), FiniteScalarQuantizer(levels))
-
-
-def _vq_vae(
-    shape: tuple[int, ...],
-    codes: int = 64,
-    code_dim: int | None = None,
-    ema: bool = True,
-    commitment: float = 0.25,
-    revive: float = 0.05,
-) -> Parts:
-    return Parts(
-        RMSELoss(), VectorQuantizer(codes, code_dim, ema=ema, revive=revive), regularizers=[CommitmentLoss(commitment)]
-    )
-
-
-def _residual_vq(
-    shape: tuple[int, ...],
-    stages: int = 4,
-    codes: int = 16,
-    code_dim: int | None = None,
-    ema: bool = True,
-    commitment: float = 0.25,
-    revive: float = 0.05,
-) -> Parts:
-    quantizer = VectorQuantizer(codes, code_dim, stages, ema, revive=revive)
-    return Parts(RMSELoss(), quantizer, regularizers=[CommitmentLoss(commitment)])
-
-
-def _gumbel(
-    shape: tuple[int, ...],
-    categories: int | None = None,
-    temperature: float = 0.5,
-    beta: float = 1.0,
-    likelihood: str = "gaussian",
-) -> Parts:
-    return _variational(likelihood, CategoricalKLLoss(beta, categories), latent=GumbelSoftmax(categories, temperature))
-
-
-def _beta_tc_vae(shape: tuple[int, ...], beta: float = 4.0, likelihood: str = "gaussian") -> Parts:
-    # KL = mutual information + total correlation + dimension-wise KL; beta weighs the second of the three.
-    return _variational(likelihood, GaussianKLLoss(), TotalCorrelationLoss(beta - 1.0))
-
-
-def _dip_vae(
-    shape: tuple[int, ...], kind: int = 1, weight: float = 5.0, diagonal: float = 10.0, likelihood: str = "gaussian"
-) -> Parts:
-    return _variational(likelihood, GaussianKLLoss(), DIPLoss(weight, diagonal, kind))
-
-
-def _info_vae(
-    shape: tuple[int, ...], alpha: float = 0.5, mmd_weight: float = 10.0, likelihood: str = "gaussian"
-) -> Parts:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"`alpha` must be in [0, 1]: the KL has weight 1 - alpha. Received: {alpha}.")
-    return _variational(likelihood, GaussianKLLoss(1.0 - alpha), MMDLoss(mmd_weight))
-
-
 RECIPES: dict[str, Recipe] = {
-    "ae": Recipe(_deterministic, "Deterministic autoencoder, RMSE.", "Hinton and Salakhutdinov 2006"),
+    "ae": Recipe(families.deterministic, "Deterministic autoencoder, RMSE.", "Hinton and Salakhutdinov 2006"),
     "vae": Recipe(
-        _vae,
+        families.vae,
         "Variational autoencoder, calibrated RMSE: a true bound, nothing to tune.",
         "Kingma and Welling 2014; Rybkin et al. 2021",
         variational=True,
     ),
     "student_t": Recipe(
-        _student_t, "VAE whose decoder is Student's t: outliers weigh less.", "Takahashi et al. 2018", variational=True
+        families.student_t,
+        "VAE whose decoder is Student's t: outliers weigh less.",
+        "Takahashi et al. 2018",
+        variational=True,
     ),
     "rmse_vae": Recipe(
-        _rmse_vae,
+        families.rmse_vae,
         "RMSE (equation 3) as it stands plus a weighted KL.",
         "Kingma and Welling 2014",
         variational=True,
     ),
     "beta_vae": Recipe(
-        _beta_vae,
-        "VAE with beta times the KL, for disentangled latents.",
-        "Higgins et al. 2017",
+        families.beta_vae,
+        "VAE with beta times the KL, or its distance from a rising capacity.",
+        "Higgins et al. 2017; Burgess et al. 2018",
         variational=True,
     ),
     "cvae": Recipe(
-        _vae,
+        families.vae,
         "Conditional VAE: the decoder is told the label, z is what else there is.",
         "Sohn et al. 2015; Kingma et al. 2014",
         variational=True,
         conditional=True,
     ),
     "kl_ae": Recipe(
-        _kl_ae, "KL (equation 4) between x and AE(x): histograms, spectra, counts.", "Kullback and Leibler 1951"
+        families.kl_ae, "KL (equation 4) between x and AE(x): histograms, spectra, counts.", "Kullback and Leibler 1951"
     ),
-    "denoising": Recipe(_denoising, "Reconstructs x from a damaged x.", "Vincent et al. 2010"),
-    "sparse": Recipe(_sparse, "Few latents active at a time: L1 on z, or the KL of their rates.", "Ng 2011"),
+    "denoising": Recipe(families.denoising, "Reconstructs x from a damaged x.", "Vincent et al. 2010"),
+    "sparse": Recipe(
+        families.sparse,
+        "Few latents active at a time: L1 on z, the KL of their rates, or the top k.",
+        "Ng 2011; Makhzani and Frey 2014",
+    ),
+    "contractive": Recipe(
+        families.contractive, "z that changes little with x: the encoder's Jacobian is small.", "Rifai et al. 2011"
+    ),
+    "masked": Recipe(families.masked, "Reconstructs the features that it was not shown.", "He et al. 2022"),
     "rae_l2": Recipe(
-        _rae_l2,
+        families.rae_l2,
         "L2 on z; the optimizer's weight decay keeps the decoder smooth. Its prior is fitted.",
         "Ghosh et al. 2020",
     ),
-    "wae_mmd": Recipe(_wae_mmd, "Wasserstein autoencoder: all z together match N(0, I).", "Tolstikhin et al. 2018"),
-    "swae": Recipe(_swae, "The same by the sliced Wasserstein distance.", "Kolouri et al. 2018"),
-    "fsq": Recipe(_fsq, "Discrete: each latent takes one of a few values.", "Mentzer et al. 2024"),
-    "vq_vae": Recipe(_vq_vae, "Discrete: pieces of z are vectors of learned codebooks.", "van den Oord et al. 2017"),
+    "rae_gp": Recipe(families.rae_gp, "The same with the decoder's Jacobian kept small.", "Ghosh et al. 2020"),
+    "adversarial_ae": Recipe(
+        families.adversarial_ae,
+        "All z together match N(0, I), to a critic that is trained besides.",
+        "Makhzani et al. 2016",
+    ),
+    "wae_mmd": Recipe(
+        families.wae_mmd, "Wasserstein autoencoder: all z together match N(0, I).", "Tolstikhin et al. 2018"
+    ),
+    "swae": Recipe(
+        families.swae, "All z together match N(0, I), by the sliced Wasserstein distance.", "Kolouri et al. 2018"
+    ),
+    "fsq": Recipe(families.fsq, "Discrete: each latent takes one of a few values.", "Mentzer et al. 2024"),
+    "vq_vae": Recipe(
+        families.vq_vae, "Discrete: pieces of z are vectors of learned codebooks.", "van den Oord et al. 2017"
+    ),
     "residual_vq": Recipe(
-        _residual_vq, "The same in stages, each coding what the last left over.", "Zeghidour et al. 2021"
+        families.residual_vq, "The same in stages, each coding what the last left over.", "Zeghidour et al. 2021"
     ),
     "gumbel": Recipe(
-        _gumbel, "VAE whose latents are categories, relaxed in training.", "Jang et al. 2017; Maddison et al. 2017"
+        families.gumbel,
+        "VAE whose latents are categories, relaxed in training.",
+        "Jang et al. 2017; Maddison et al. 2017",
     ),
     "beta_tc_vae": Recipe(
-        _beta_tc_vae,
+        families.beta_tc_vae,
         "VAE with beta times the total correlation, for independent latents.",
         "Chen et al. 2018",
         variational=True,
     ),
+    "factor_vae": Recipe(
+        families.factor_vae, "The same, the total correlation by a critic.", "Kim and Mnih 2018", variational=True
+    ),
     "dip_vae": Recipe(
-        _dip_vae,
+        families.dip_vae,
         "VAE whose covariance of z is pulled towards the identity.",
         "Kumar et al. 2018",
         variational=True,
     ),
     "info_vae": Recipe(
-        _info_vae,
+        families.info_vae,
         "VAE with less KL and the MMD besides, so that z keeps its information.",
         "Zhao et al. 2019",
         variational=True,
     ),
-    "linear": Recipe(_deterministic, "Linear encoder and decoder: PCA.", "Baldi and Hornik 1989", network="linear"),
+    "iwae": Recipe(
+        families.iwae, "VAE with a tighter bound, of several weighted draws.", "Burda et al. 2016", variational=True
+    ),
+    "vamp_vae": Recipe(
+        families.vamp_vae,
+        "VAE whose prior mixes the posteriors of learned inputs.",
+        "Tomczak and Welling 2018",
+        variational=True,
+    ),
+    "hvae": Recipe(
+        families.hvae,
+        "VAE whose prior has a second stochastic layer above z.",
+        "Burda et al. 2016; Sonderby et al. 2016",
+        variational=True,
+    ),
+    "flow_vae": Recipe(
+        families.flow_vae,
+        "VAE whose prior is an autoregressive flow.",
+        "Chen et al. 2017; Kingma et al. 2016",
+        variational=True,
+    ),
+    "vae_gan": Recipe(
+        families.vae_gan, "VAE with a critic that tells x from AE(x).", "Larsen et al. 2016", variational=True
+    ),
+    "linear": Recipe(
+        families.deterministic, "Linear encoder and decoder: PCA.", "Baldi and Hornik 1989", network="linear"
+    ),
 }
 
 DEFAULT = "vae"
@@ -407,6 +253,11 @@ def build(
     for_network = {name: value for name, value in options.items() if name in network_options}
     parts = entry.parts(shape, **{name: value for name, value in options.items() if name in entry.options})
 
+    if classes and getattr(parts.latent, "samples", 1) > 1:
+        raise ValueError(
+            f"Recipe {recipe!r} draws several samples of z for each row and takes no labels. "
+            f"Received: {len(classes)} classes."
+        )
     with _policy(dtype):
         encoder = builders.encoder(shape, latent_dim, gaussian=isinstance(parts.latent, Sampling), **for_network)
         if parts.front is not None:

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 LAYERS = [
     ("errors", "processor", "signatures"),
     ("alarms", "artifact", "data", "evaluation", "latents", "layers", "protos", "views"),
-    ("likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
+    ("families", "likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("monitoring",),
     ("recipes", "export", "bfloat16", "report"),

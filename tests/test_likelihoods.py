@@ -10,6 +10,7 @@ from scipy import integrate, stats
 from scipy.special import expit, log_softmax, logsumexp, softplus
 
 import keras_ae
+from keras_ae.families import LIKELIHOODS
 from keras_ae.layers import (
     BernoulliLoss,
     ContinuousBernoulliLoss,
@@ -19,7 +20,6 @@ from keras_ae.layers import (
     NegativeBinomialLoss,
     StudentTLoss,
 )
-from keras_ae.recipes import LIKELIHOODS
 
 RNG = np.random.default_rng(0)
 # float32 sums of 15 terms, each a difference of numbers of about 10.
@@ -49,7 +49,7 @@ def check(layer, x, params, expected):
 def test_gaussians():
     x, params = draw(6, 5), draw(6, 5, 2)
     layer = GaussianLoss()
-    layer.build()
+    layer.build(x.shape, params.shape)
     layer.log_var.assign(0.7)
     check(layer, x, params[..., 0], stats.norm(params[..., 0], math.exp(0.35)).logpdf(x))
     check(FeatureGaussianLoss(), x, params, stats.norm(params[..., 0], scale_of(params[..., 1])).logpdf(x))

@@ -1,8 +1,12 @@
 """Keras layers that make an autoencoder of an encoder and a decoder: losses, latents, scaling, noise."""
 
+from keras_ae.layers.adversarial import AdversarialPriorLoss, AdversarialReconstructionLoss, DensityRatioTCLoss
+from keras_ae.layers.bounds import FlowPriorLoss, HierarchicalPriorLoss, ImportanceWeightedLoss, VampPriorLoss
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
+from keras_ae.layers.capacity import CapacityKLLoss
 from keras_ae.layers.codebooks import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
 from keras_ae.layers.detection import AnomalyScore
+from keras_ae.layers.jacobian import JacobianLoss, MaskedRMSELoss
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.likelihoods import (
     BernoulliLoss,
@@ -27,44 +31,56 @@ from keras_ae.layers.regularizers import (
     TotalCorrelationLoss,
 )
 from keras_ae.layers.scaling import Binarize, Counts, LogCounts, Proportions, Scaling, UnitInterval
+from keras_ae.layers.sparse import TopK
 
 __all__ = [
-    "ContinuousBernoulliLoss",
-    "Counts",
-    "DiscretizedLogisticLoss",
-    "FeatureGaussianLoss",
-    "GaussianLoss",
-    "Likelihood",
-    "LogCounts",
-    "NegativeBinomialLoss",
-    "StudentTLoss",
-    "UnitInterval",
+    "ActivityLoss",
+    "AdversarialPriorLoss",
+    "AdversarialReconstructionLoss",
+    "AnomalyScore",
     "BernoulliLoss",
     "Binarize",
+    "bound_log_var",
+    "CapacityKLLoss",
     "CategoricalKLLoss",
     "CategoricalLoss",
     "CommitmentLoss",
-    "GumbelSoftmax",
-    "VectorQuantizer",
-    "ActivityLoss",
-    "AnomalyScore",
-    "DIPLoss",
-    "FiniteScalarQuantizer",
-    "KLSparsityLoss",
-    "MMDLoss",
-    "SaltAndPepperNoise",
-    "SlicedWassersteinLoss",
-    "TotalCorrelationLoss",
     "ConformalPValue",
+    "ContinuousBernoulliLoss",
+    "Counts",
     "CrossEntropyLoss",
+    "DensityRatioTCLoss",
+    "DIPLoss",
+    "DiscretizedLogisticLoss",
+    "FeatureGaussianLoss",
+    "FiniteScalarQuantizer",
+    "FlowPriorLoss",
     "GaussianKLLoss",
+    "GaussianLoss",
+    "GumbelSoftmax",
+    "HierarchicalPriorLoss",
+    "ImportanceWeightedLoss",
+    "JacobianLoss",
     "KLDivergenceLoss",
+    "KLSparsityLoss",
+    "Likelihood",
+    "LogarithmicPool",
+    "LogCounts",
     "LossLayer",
+    "MaskedRMSELoss",
     "MaskingNoise",
+    "MMDLoss",
+    "NegativeBinomialLoss",
     "Proportions",
     "RMSELoss",
+    "SaltAndPepperNoise",
     "Sampling",
     "Scaling",
-    "LogarithmicPool",
-    "bound_log_var",
+    "SlicedWassersteinLoss",
+    "StudentTLoss",
+    "TopK",
+    "TotalCorrelationLoss",
+    "UnitInterval",
+    "VampPriorLoss",
+    "VectorQuantizer",
 ]

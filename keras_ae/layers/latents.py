@@ -30,14 +30,19 @@ class Sampling(keras.layers.Layer):
     (Kingma and Welling 2014, "Auto-encoding variational Bayes", section 2.4).
 
     Args:
+        samples: draws in training for each row; they follow one another along the batch axis (batch * samples, ...),
+            for ImportanceWeightedLoss.
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
 
     Raises:
-        ValueError: when it is not called on a pair of tensors.
+        ValueError: when it is not called on a pair of tensors, or for fewer than one sample.
     """
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, samples: int = 1, seed: int | None = None, **kwargs: Any) -> None:
+        if samples < 1:
+            raise ValueError(f"`samples` must be at least 1. Received: {samples}.")
         super().__init__(**kwargs)
+        self.samples = int(samples)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -50,6 +55,8 @@ class Sampling(keras.layers.Layer):
         mean, log_var = posterior
         if not training:
             return mean
+        if self.samples > 1:
+            mean, log_var = (ops.repeat(part, self.samples, axis=0) for part in (mean, log_var))
         epsilon = normal(ops.shape(mean), self.seed_generator)
         z = ops.cast(mean, "float32") + ops.exp(0.5 * bound_log_var(ops.cast(log_var, "float32"))) * epsilon
         return ops.cast(z, self.compute_dtype)
@@ -58,4 +65,4 @@ class Sampling(keras.layers.Layer):
         return posterior_shape[0]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
+        return {**super().get_config(), "samples": self.samples, "seed": self.seed}

@@ -93,7 +93,7 @@ class GaussianLoss(Likelihood):
     the variance is at its optimum for each batch.
     """
 
-    def build(self, *shapes: Any) -> None:
+    def build(self, x_shape: Any, params_shape: Any) -> None:
         self.log_var = self.add_weight(shape=(), initializer="zeros", dtype="float32", name="log_var")
 
     def mean(self, params: Any) -> Any:

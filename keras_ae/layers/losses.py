@@ -208,12 +208,16 @@ class GaussianKLLoss(LossLayer):
         super().__init__(weight, name=name or "kl", **kwargs)
         self.free_bits = float(free_bits)
 
-    def call(self, posterior: Any) -> Any:
-        mean, log_var = posterior
+    def per_latent(self, mean: Any, log_var: Any) -> Any:
+        """The KL of each latent, mean over the batch: (...), nats."""
         check_same_shape("GaussianKLLoss", ("mean", "log_var"), mean, log_var)
         m, v = ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
-        per_latent = ops.mean(0.5 * (ops.exp(v) + ops.square(m) - 1.0 - v), axis=0)
-        self.add_term(ops.sum(ops.maximum(per_latent, self.free_bits) if self.free_bits else per_latent), m)
+        return ops.mean(0.5 * (ops.exp(v) + ops.square(m) - 1.0 - v), axis=0)
+
+    def call(self, posterior: Any) -> Any:
+        mean, log_var = posterior
+        kl = self.per_latent(mean, log_var)
+        self.add_term(ops.sum(ops.maximum(kl, self.free_bits) if self.free_bits else kl), mean)
         return mean, log_var
 
     def get_config(self) -> dict[str, Any]:

@@ -1,0 +1,272 @@
+"""Tighter bounds on log p(x): importance weights, and priors p(z) that are learned with the rest.
+
+GaussianKLLoss has N(0, I) for a prior, in closed form. Each layer here draws z instead.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ae.layers.draws import normal
+from keras_ae.layers.latents import bound_log_var
+from keras_ae.layers.likelihoods import Likelihood
+from keras_ae.layers.losses import LossLayer
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def log_normal(z: Any, mean: Any, log_var: Any) -> Any:
+    """log N(z; mean, exp(log_var)) summed over the last axis, nats."""
+    return -0.5 * ops.sum(ops.square(z - mean) * ops.exp(-log_var) + log_var + _LOG_2PI, axis=-1)
+
+
+def _float32(posterior: Any) -> tuple[Any, Any]:
+    mean, log_var = (ops.cast(part, "float32") for part in posterior)
+    return mean, bound_log_var(log_var)
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class ImportanceWeightedLoss(LossLayer):
+    """-L_k in nats, mean over the batch: L_k = log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x), p(z) = N(0, I)
+    (Burda et al. 2016, "Importance weighted autoencoders", equation 8). At evaluation, where z is the mean, it is
+    -log p(x | z).
+
+    Called on `(x, (mean, log_var), z, params)`: of a Sampling with k samples, so that z and params have k rows for each
+    row of x, one after the other; returns params. What is known of a row of x with NaN counts (MIWAE).
+
+    Args:
+        weight: factor of the term.
+        likelihood: p(x | z).
+
+    Raises:
+        ValueError: where `likelihood` is no Likelihood.
+    """
+
+    reads = ("x", "posterior", "z", "x_hat")
+
+    def __init__(self, likelihood: Any, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
+        if not isinstance(likelihood, Likelihood):
+            raise ValueError(f"`likelihood` must be a Likelihood. Received: {type(likelihood).__name__}.")
+        super().__init__(weight, name=name or "nll", **kwargs)
+        self.likelihood = likelihood
+        self.parameters = likelihood.parameters
+
+    def build(self, x_shape: Any, posterior_shape: Any, z_shape: Any, params_shape: Any) -> None:
+        if not self.likelihood.built:
+            self.likelihood.build(x_shape, params_shape)
+            self.likelihood.built = True
+
+    def mean(self, params: Any) -> Any:
+        """The expected x."""
+        return self.likelihood.mean(params)
+
+    def log_prob(self, x: Any, params: Any) -> Any:
+        """log p(x | z) of each row: (batch,), nats."""
+        return self.likelihood.log_prob(x, params)
+
+    def call(self, x: Any, posterior: Any, z: Any, params: Any, training: bool = False) -> Any:
+        if not training:
+            self.add_term(-ops.mean(self.log_prob(x, params)), x)
+            return params
+        mean, log_var = _float32(posterior)
+        rows = ops.shape(x)[0]
+        k = ops.shape(z)[0] // rows
+        z = ops.cast(z, "float32")
+        mean, log_var, x_all = (ops.repeat(part, k, axis=0) for part in (mean, log_var, x))
+        zeros = ops.zeros_like(z)
+        log_w = self.log_prob(x_all, params) + log_normal(z, zeros, zeros) - log_normal(z, mean, log_var)
+        bound = ops.logsumexp(ops.reshape(log_w, (rows, k)), axis=1) - ops.log(ops.cast(k, "float32"))
+        self.add_term(-ops.mean(bound), x)
+        return params
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "likelihood": keras.saving.serialize_keras_object(self.likelihood)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ImportanceWeightedLoss":
+        return cls(**{**config, "likelihood": keras.saving.deserialize_keras_object(config["likelihood"])})
+
+
+class _LearnedPrior(LossLayer):
+    """log q(z | x) - log p(z) at a draw z, in nats, mean over the batch: in expectation the KL from a learned p(z)."""
+
+    reads = ("posterior", "z")
+
+    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(weight, name=name or "kl", **kwargs)
+
+    def log_prob(self, z: Any) -> Any:
+        """log p(z) of float32 z (batch, n): (batch,), nats; or a bound on it."""
+        raise NotImplementedError
+
+    def call(self, posterior: Any, z: Any) -> Any:
+        mean, log_var = _float32(posterior)
+        z32 = ops.cast(z, "float32")
+        self.add_term(ops.mean(log_normal(z32, mean, log_var) - self.log_prob(z32)), z)
+        return z
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class VampPriorLoss(_LearnedPrior):
+    """KL from a mixture of the posteriors of learned pseudo-inputs (Tomczak and Welling 2018, "VAE with a VampPrior",
+    equation 9).
+
+    Called on `((mean, log_var), z)`, each (batch, n); returns z.
+
+    Args:
+        weight: factor of the term.
+        components: pseudo-inputs, at least 1.
+        seed: of where they start, N(0, 1); None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def __init__(
+        self, weight: float = 1.0, components: int = 64, seed: int | None = None, name: str | None = None, **kwargs: Any
+    ) -> None:
+        if components < 1:
+            raise ValueError(f"`components` must be at least 1. Received: {components}.")
+        super().__init__(weight, name=name, **kwargs)
+        self.components, self.seed = int(components), seed
+
+    def bind(self, encoder: Any, decoder: Any, latent: Any) -> None:
+        """Takes the encoder, which the model keeps."""
+        object.__setattr__(self, "_encoder", encoder)  # past Keras, which would save it twice
+        if not hasattr(self, "inputs"):
+            self.inputs = self.add_weight(
+                shape=(self.components, *encoder.input_shape[1:]),
+                initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self.seed),
+                dtype="float32",
+                name="inputs",
+            )
+
+    def log_prob(self, z: Any) -> Any:
+        mean, log_var = _float32(self._encoder(ops.convert_to_tensor(self.inputs), training=False))
+        each = log_normal(ops.expand_dims(z, 1), mean[None], log_var[None])
+        return ops.logsumexp(each, axis=1) - math.log(self.components)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "components": self.components, "seed": self.seed}
+
+
+class _Perceptron:
+    """Weights of a layer that are a perceptron whose last map starts at zero; masks cut connections."""
+
+    def __init__(self, layer: keras.layers.Layer, name: str, widths: Sequence[int], masks: Sequence[Any] = ()) -> None:
+        self.pairs = []
+        for i, (m, n) in enumerate(pairwise(widths)):
+            start = "zeros" if i + 2 == len(widths) else "glorot_uniform"
+            kernel = layer.add_weight(shape=(m, n), initializer=start, dtype="float32", name=f"{name}_kernel_{i}")
+            bias = layer.add_weight(shape=(n,), initializer="zeros", dtype="float32", name=f"{name}_bias_{i}")
+            self.pairs.append((kernel, bias))
+        self.masks = masks
+
+    def __call__(self, h: Any) -> Any:
+        for i, (kernel, bias) in enumerate(self.pairs):
+            kernel = kernel * self.masks[i] if len(self.masks) else kernel
+            h = ops.matmul(h, kernel) + bias
+            h = ops.tanh(h) if i + 1 < len(self.pairs) else h
+        return h
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class HierarchicalPriorLoss(_LearnedPrior):
+    """KL from a prior with a second stochastic layer above z: p(z) = integral p(z | u) N(u; 0, I) du, bounded by a
+    draw of u from q(u | z) (Burda et al. 2016, section 4.2, the two-layer model; Sonderby et al. 2016).
+
+    Called on `((mean, log_var), z)`, each (batch, n); returns z.
+
+    Args:
+        weight: factor of the term.
+        top_dim: numbers in u; by default half of n.
+        hidden: width of the hidden layer of p(z | u) and of q(u | z).
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        top_dim: int | None = None,
+        hidden: int = 64,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if hidden < 1 or (top_dim is not None and top_dim < 1):
+            raise ValueError(f"`top_dim` and `hidden` must be at least 1. Received: {top_dim} and {hidden}.")
+        super().__init__(weight, name=name, **kwargs)
+        self.top_dim, self.hidden, self.seed = top_dim, int(hidden), seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, posterior_shape: Any, z_shape: Any) -> None:
+        n = int(z_shape[-1])
+        top = self.top_dim if self.top_dim is not None else max(1, n // 2)
+        self.up = _Perceptron(self, "up", (n, self.hidden, 2 * top))
+        self.down = _Perceptron(self, "down", (top, self.hidden, 2 * n))
+
+    def log_prob(self, z: Any) -> Any:
+        mean, log_var = _halves(self.up(z))
+        u = mean + ops.exp(0.5 * log_var) * normal(ops.shape(mean), self.seed_generator)
+        kl = 0.5 * ops.sum(ops.exp(log_var) + ops.square(mean) - 1.0 - log_var, axis=-1)
+        return log_normal(z, *_halves(self.down(u))) - kl
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "top_dim": self.top_dim, "hidden": self.hidden, "seed": self.seed}
+
+
+def _halves(both: Any) -> tuple[Any, Any]:
+    mean, log_var = ops.split(both, 2, axis=-1)
+    return mean, bound_log_var(log_var)
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class FlowPriorLoss(_LearnedPrior):
+    """KL from a prior that is an autoregressive flow: z is mapped to u of N(0, I) by steps u_i = (z_i - m_i) exp(-s_i),
+    with m_i and s_i of z_1 ... z_(i-1) by a masked perceptron (Germain et al. 2015), the order reversed in each step.
+    The same bound as of an inverse autoregressive posterior, at less cost (Chen et al. 2017, "Variational lossy
+    autoencoder", section 3.2; Kingma et al. 2016).
+
+    Called on `((mean, log_var), z)`, each (batch, n); returns z.
+
+    Args:
+        weight: factor of the term.
+        steps: of the flow.
+        hidden: width of the hidden layer.
+    """
+
+    def __init__(
+        self, weight: float = 1.0, steps: int = 4, hidden: int = 64, name: str | None = None, **kwargs: Any
+    ) -> None:
+        if min(steps, hidden) < 1:
+            raise ValueError(f"`steps` and `hidden` must be at least 1. Received: {steps} and {hidden}.")
+        super().__init__(weight, name=name, **kwargs)
+        self.steps, self.hidden = int(steps), int(hidden)
+
+    def build(self, posterior_shape: Any, z_shape: Any) -> None:
+        n = int(z_shape[-1])
+        degrees, hidden = np.arange(n), np.arange(self.hidden) % max(n - 1, 1)
+        masks = [
+            (degrees[:, None] <= hidden[None]).astype("float32"),
+            np.tile(hidden[:, None] < degrees[None], 2).astype("float32"),
+        ]
+        self.flows = [_Perceptron(self, f"flow_{i}", (n, self.hidden, 2 * n), masks) for i in range(self.steps)]
+
+    def transform(self, z: Any) -> tuple[Any, Any]:
+        """u (batch, n) and log |du/dz| (batch,)."""
+        log_det = ops.zeros_like(z[:, 0])
+        for flow in self.flows:
+            shift, log_scale = ops.split(flow(z), 2, axis=-1)
+            log_scale = 2.0 * ops.tanh(log_scale / 2.0)
+            z = ops.flip((z - shift) * ops.exp(-log_scale), axis=-1)
+            log_det -= ops.sum(log_scale, axis=-1)
+        return z, log_det
+
+    def log_prob(self, z: Any) -> Any:
+        u, log_det = self.transform(z)
+        return log_normal(u, ops.zeros_like(u), ops.zeros_like(u)) + log_det
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps, "hidden": self.hidden}
