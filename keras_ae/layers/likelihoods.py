@@ -34,6 +34,9 @@ class Likelihood(LossLayer):
     def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(weight, name=name or "nll", **kwargs)
 
+    def build(self, x_shape: Any, params_shape: Any) -> None:
+        """Makes what the likelihood itself learns: nothing, as a rule."""
+
     def mean(self, params: Any) -> Any:
         """The expected x, of the shape of x, float32."""
         raise NotImplementedError
