@@ -129,6 +129,8 @@ def test_importance_weights_are_those_of_scipy():
     log_w -= stats.norm(np.repeat(mean, 5, 0), np.exp(np.repeat(log_var, 5, 0) / 2)).logpdf(z).sum(-1)
     expected = -logsumexp(log_w.reshape(3, 5), axis=1, b=1 / 5).mean()
     np.testing.assert_allclose(float(layer.losses[0]), expected, **FLOAT32)
+    nll = -stats.norm(params, 1).logpdf(np.repeat(x, 5, axis=0)).sum(-1).mean()
+    np.testing.assert_allclose(float(layer.likelihood.tracker.result()), nll, **FLOAT32)
 
 
 def test_several_samples_are_rows_one_after_the_other():

@@ -36,7 +36,8 @@ class ImportanceWeightedLoss(LossLayer):
     (Burda et al. 2016, "Importance weighted autoencoders", equation 8). At evaluation, where z is the mean, it is
     -log p(x | z).
 
-    Called on `(x, (mean, log_var), z, params)`: of a Sampling with k samples, so that z and params have k rows for each
+    Reports -log p(x | z), the mean over draws, under the name of the likelihood besides. Called on
+    `(x, (mean, log_var), z, params)`: of a Sampling with k samples, so that z and params have k rows for each
     row of x, one after the other; returns params. What is known of a row of x with NaN counts (MIWAE).
 
     Args:
@@ -52,7 +53,7 @@ class ImportanceWeightedLoss(LossLayer):
     def __init__(self, likelihood: Any, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
         if not isinstance(likelihood, Likelihood):
             raise ValueError(f"`likelihood` must be a Likelihood. Received: {type(likelihood).__name__}.")
-        super().__init__(weight, name=name or "nll", **kwargs)
+        super().__init__(weight, name=name or "bound", **kwargs)
         self.likelihood = likelihood
         self.parameters = likelihood.parameters
 
@@ -70,16 +71,19 @@ class ImportanceWeightedLoss(LossLayer):
         return self.likelihood.log_prob(x, params)
 
     def call(self, x: Any, posterior: Any, z: Any, params: Any, training: bool = False) -> Any:
+        rows = ops.shape(x)[0]
         if not training:
-            self.add_term(-ops.mean(self.log_prob(x, params)), x)
+            nll = -ops.mean(self.log_prob(x, params))
+            self.likelihood.tracker.update_state(nll, sample_weight=ops.cast(rows, "float32"))
+            self.add_term(nll, x)
             return params
         mean, log_var = _float32(posterior)
-        rows = ops.shape(x)[0]
         k = ops.shape(z)[0] // rows
         z = ops.cast(z, "float32")
         mean, log_var, x_all = (ops.repeat(part, k, axis=0) for part in (mean, log_var, x))
-        zeros = ops.zeros_like(z)
-        log_w = self.log_prob(x_all, params) + log_normal(z, zeros, zeros) - log_normal(z, mean, log_var)
+        zeros, log_p = ops.zeros_like(z), self.log_prob(x_all, params)
+        self.likelihood.tracker.update_state(-ops.mean(log_p), sample_weight=ops.cast(rows, "float32"))
+        log_w = log_p + log_normal(z, zeros, zeros) - log_normal(z, mean, log_var)
         bound = ops.logsumexp(ops.reshape(log_w, (rows, k)), axis=1) - ops.log(ops.cast(k, "float32"))
         self.add_term(-ops.mean(bound), x)
         return params
