@@ -1,5 +1,7 @@
 """What every recipe keeps: it learns digits, beats the mean, is saved whole, and generates from its seed."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -73,7 +75,8 @@ def trained(network, recipe):
 
 def config_of(model, part):
     layers = getattr(model, part)
-    return [layer and layer.get_config() for layer in (layers if isinstance(layers, list) else [layers])]
+    configs = [layer and layer.get_config() for layer in (layers if isinstance(layers, list) else [layers])]
+    return json.dumps(configs)  # a file holds lists for tuples
 
 
 @pytest.mark.parametrize(("network", "recipe"), CASES)
