@@ -282,7 +282,7 @@ def iwae(shape: tuple[int, ...], samples: int = 5, likelihood: str = "gaussian")
 
 
 def vamp_vae(shape: tuple[int, ...], components: int = 64, beta: float = 1.0, likelihood: str = "gaussian") -> Parts:
-    return _variational(likelihood, VampPriorLoss(beta, components))
+    return _variational(likelihood, VampPriorLoss(shape, beta, components))
 
 
 def hvae(shape: tuple[int, ...], top_dim: int | None = None, beta: float = 1.0, likelihood: str = "gaussian") -> Parts:

@@ -144,7 +144,7 @@ def test_the_vamp_prior_is_the_mixture_of_the_posteriors_of_its_inputs():
     keras.utils.set_random_seed(0)
     encoder = keras_ae.networks.NETWORKS["dense"].encoder((4,), 2, gaussian=True, hidden=[5])
     excite(encoder)
-    layer, z = VampPriorLoss(components=3), draw(6, 2)
+    layer, z = VampPriorLoss((4,), components=3), draw(6, 2)
     layer.bind(encoder, None, None)
     mean, log_var = (part.numpy() for part in encoder(layer.inputs.value))
     each = stats.norm(mean[None], np.exp(log_var / 2)[None]).logpdf(z[:, None]).sum(-1)
@@ -222,7 +222,7 @@ def test_a_trained_critic_tells_the_total_correlation_of_a_gaussian():
         CapacityKLLoss(0.3, 4.0, 5),
         TopK(3),
         ImportanceWeightedLoss(GaussianLoss(0.5), 0.3),
-        VampPriorLoss(0.3, 5, seed=1),
+        VampPriorLoss((4,), 0.3, 5, seed=1),
         HierarchicalPriorLoss(0.3, 2, 5, seed=1),
         FlowPriorLoss(0.3, 2, 5),
         AdversarialPriorLoss(0.3, [4], seed=1),

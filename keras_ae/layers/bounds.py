@@ -123,29 +123,35 @@ class VampPriorLoss(_LearnedPrior):
     Called on `((mean, log_var), z)`, each (batch, n); returns z.
 
     Args:
+        input_shape: of one observation, as the encoder takes it.
         weight: factor of the term.
         components: pseudo-inputs, at least 1.
         seed: of where they start, N(0, 1); None takes one from `keras.utils.set_random_seed`.
     """
 
     def __init__(
-        self, weight: float = 1.0, components: int = 64, seed: int | None = None, name: str | None = None, **kwargs: Any
+        self,
+        input_shape: Sequence[int],
+        weight: float = 1.0,
+        components: int = 64,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         if components < 1:
             raise ValueError(f"`components` must be at least 1. Received: {components}.")
         super().__init__(weight, name=name, **kwargs)
-        self.components, self.seed = int(components), seed
+        self.observation, self.components, self.seed = tuple(input_shape), int(components), seed
+        self.inputs = self.add_weight(
+            shape=(self.components, *self.observation),
+            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self.seed),
+            dtype="float32",
+            name="inputs",
+        )
 
     def bind(self, encoder: Any, decoder: Any, latent: Any) -> None:
         """Takes the encoder, which the model keeps."""
         object.__setattr__(self, "_encoder", encoder)  # past Keras, which would save it twice
-        if not hasattr(self, "inputs"):
-            self.inputs = self.add_weight(
-                shape=(self.components, *encoder.input_shape[1:]),
-                initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self.seed),
-                dtype="float32",
-                name="inputs",
-            )
 
     def log_prob(self, z: Any) -> Any:
         mean, log_var = _float32(self._encoder(ops.convert_to_tensor(self.inputs), training=False))
@@ -153,7 +159,12 @@ class VampPriorLoss(_LearnedPrior):
         return ops.logsumexp(each, axis=1) - math.log(self.components)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "components": self.components, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "input_shape": self.observation,
+            "components": self.components,
+            "seed": self.seed,
+        }
 
 
 class _Perceptron:
