@@ -11,78 +11,18 @@ from keras_ae.callbacks import BestWeights, WeightAnnealing
 from keras_ae.layers import GaussianKLLoss, RMSELoss, Sampling
 from keras_ae.networks import NETWORKS, fit_pca, gaussian_head, start_from_pca
 from keras_ae.recipes import RECIPES
-from keras_ae.training import rmse
 
 DIGITS = load_digits().data.astype("float32")
 LABELS = load_digits().target.astype("int32")
-OPTIONS = {
-    "ae": {"reduction": "sample", "weight": 2.0},
-    "vae": {"free_bits": 0.01},
-    "rmse_vae": {"kl_weight": 0.01},
-    "beta_vae": {"beta": 2.0},
-    "kl_ae": {"weight": 0.5},
-    "denoising": {"noise": "masking", "level": 0.3},
-    "linear": {},
-    "cvae": {"beta": 0.5},
-    "sparse": {"penalty": "kl", "weight": 0.01, "rate": 0.2},
-    "rae_l2": {"weight": 0.01},
-    "wae_mmd": {"weight": 0.2},
-    "swae": {"weight": 0.2, "projections": 20},
-    "fsq": {"levels": 6},
-    "beta_tc_vae": {"beta": 3.0},
-    "dip_vae": {"kind": 2, "weight": 2.0, "diagonal": 5.0},
-    "info_vae": {"alpha": 0.2, "mmd_weight": 5.0},
-}
+OPTIONS = {"ae": {"reduction": "sample", "weight": 2.0}, "vae": {"free_bits": 0.01}, "linear": {}}
 NETWORK_OPTIONS = {"dense": {"hidden": [32]}, "conv": {"filters": [4, 8]}, "linear": {}}
-CASES = [(r, n) for r in RECIPES for n in ("dense", "conv") if RECIPES[r].network is None] + [("linear", "linear")]
 
 
 def built(recipe, network, latent_dim=6):
     keras.utils.set_random_seed(0)
     shape = (8, 8) if network == "conv" else (64,)
-    classes = "0123456789" if RECIPES[recipe].conditional else ()
-    options = OPTIONS[recipe] | NETWORK_OPTIONS[network]
-    model = keras_ae.build(recipe, shape, latent_dim, network, classes=classes, **options)
-    if recipe == "fsq":  # pixels of 0 to 16 would saturate its tanh
-        model.scaling.set_statistics(np.full(shape, DIGITS.mean()), np.full(shape, DIGITS.std()))
+    model = keras_ae.build(recipe, shape, latent_dim, network, **OPTIONS[recipe], **NETWORK_OPTIONS[network])
     return model, DIGITS.reshape(-1, *shape)
-
-
-@pytest.mark.parametrize(("recipe", "network"), CASES)
-def test_every_recipe_trains_improves_beats_the_mean_and_survives_saving(recipe, network, tmp_path):
-    model, x = built(recipe, network)
-    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)  # compiling takes longer than training
-    y = LABELS if model.classes else None
-    train = (x[:1400],) if y is None else (x[:1400], y[:1400])
-    unseen = x[1400:] if y is None else (x[1400:], y[1400:])
-    history = model.fit(*train, batch_size=56, epochs=10, validation_data=unseen, verbose=0).history
-    names = {layer.name for layer in [model.reconstruction, *model.regularizers]}
-    assert names <= set(history)
-    assert {f"val_{name}" for name in names} <= set(history)
-    assert history["loss"][-1] < history["loss"][0]
-    weights = {layer.name: layer.initial_weight for layer in [model.reconstruction, *model.regularizers]}
-    total = sum(weights[name] * history[name][-1] for name in names)
-    assert history["loss"][-1] == pytest.approx(total, rel=1e-4, abs=1e-4)
-    # The mean over rows, and for distributions the mean distribution with each row's total, know nothing of the row.
-    mean = np.broadcast_to(x[:1400].mean(axis=0), x[1400:].shape)
-    assert rmse(x[1400:], model.reconstruct(x[1400:])) < rmse(x[1400:], mean)
-
-    model.fit_prior(x[:200], y=None if y is None else y[:200])
-    model.calibrate(x[1400:])
-    path = tmp_path / "model.keras"
-    model.save(path)
-    again = keras.models.load_model(path)
-    for part, loaded in zip(model.layers, again.layers, strict=True):
-        assert loaded.get_config().keys() == part.get_config().keys()
-    for part in ("reconstruction", "latent", "scaling"):
-        config = getattr(getattr(model, part), "get_config", dict)
-        assert getattr(getattr(again, part), "get_config", dict)() == config()
-    for function in (lambda m: m.reconstruct(x[:9]), lambda m: m.encode(x[:9]), lambda m: m.generate(5, seed=1)):
-        np.testing.assert_array_equal(function(again), function(model))
-    np.testing.assert_array_equal(again.score(x[:9])["p_value"], model.score(x[:9])["p_value"])
-    assert int(again.optimizer.iterations.numpy()) == int(model.optimizer.iterations.numpy())
-    again.fit(*(part[:128] for part in train), verbose=0)
-    assert not np.array_equal(again.encode(x[:9]), model.encode(x[:9]))
 
 
 def test_generate_is_fresh_without_a_seed_and_the_same_with_one():

@@ -228,7 +228,7 @@ def test_raw_values_that_half_precision_can_not_hold_stay_in_float32(tmp_path, t
 
 def test_images_are_quantized(tmp_path, timed):
     images = np.random.default_rng(0).integers(0, 256, size=(80, 12, 12), dtype="uint8")
-    fitted = keras_ae.fit(images, tmp_path / "a", epochs=1, latent_dim=4, filters=[16, 64], precisions=["int8"])
+    fitted = keras_ae.fit(images, tmp_path / "a", epochs=1, latent_dim=4, filters=[32, 128], precisions=["int8"])
     figures = fitted.manifest["precisions"]["int8"]
     assert {name: tried["reason"] for name, tried in figures["tried"].items()} == {"static": None, "dynamic": None}
     assert runtime.load(tmp_path / "a", "int8").score(images)["p_value"].shape == (80,)
