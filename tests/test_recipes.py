@@ -47,7 +47,8 @@ OPTIONS = {
 }
 # The recipes whose training graph sees more of x than its features one by one.
 CONV = ["vae", "masked", "vq_vae", "contractive", "vae_gan"]
-CASES = [("dense", name) for name in OPTIONS] + [("conv", name) for name in CONV]
+CASES = [("dense", name) for name in OPTIONS]
+CASES += [pytest.param("conv", name, marks=pytest.mark.slow) for name in CONV[1:]] + [("conv", CONV[0])]
 
 
 def test_every_recipe_has_a_case():

@@ -20,7 +20,6 @@ from keras_ae.errors import InputError
 from keras_ae.sklearn import AnomalyDetector, AutoencoderClassifier, AutoencoderTransformer, Generator
 
 ALWAYS = {
-    "check_classifiers_classes",
     "check_dont_overwrite_attributes",
     "check_estimators_nan_inf",
     "check_estimators_pickle",
@@ -29,7 +28,6 @@ ALWAYS = {
     "check_fit_idempotent",
     "check_methods_subset_invariance",
     "check_n_features_in_after_fitting",
-    "check_outliers_train",
     "check_transformer_general",
 }
 # The linear autoencoder is fitted in closed form; a likelihood needs a variational one.
