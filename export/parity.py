@@ -47,8 +47,9 @@ class Reference:
                 cases.append((name, inputs, model.run(name, inputs)))
         units = np.asarray(getattr(model.scaling, "scale", np.zeros(rows.shape[1:])))
         scaled = np.asarray(model.scaling(rows) if model.scaling is not None else rows, "float64")
-        spread = np.mean(np.square(scaled)) if model.detector is None else np.square(model.detector.rounding)
-        score = np.sqrt(spread)
+        score = np.sqrt(np.mean(np.square(scaled)))
+        if model.detector is not None:
+            score = np.asarray(model.detector.rounding)
         floors = {"x": units, "x_hat": units, "score": score, "contribution": score}
         return cls(cases, floors, model.p_value.calibration_scores)
 

@@ -11,7 +11,7 @@ def alarms(p_value: np.ndarray, alpha: float) -> np.ndarray:
     Raises:
         InputError: for an alpha outside (0, 1).
     """
-    return np.asarray(p_value) <= _level("alpha", alpha)
+    return np.asarray(p_value) <= check_level("alpha", alpha)
 
 
 def alarms_of_batch(p_value: np.ndarray, rate: float) -> np.ndarray:
@@ -27,13 +27,14 @@ def alarms_of_batch(p_value: np.ndarray, rate: float) -> np.ndarray:
     """
     p_value = np.asarray(p_value, "float64")
     order = np.argsort(p_value, kind="stable")
-    below = p_value[order] <= _level("rate", rate) * np.arange(1, len(p_value) + 1) / max(len(p_value), 1)
+    below = p_value[order] <= check_level("rate", rate) * np.arange(1, len(p_value) + 1) / max(len(p_value), 1)
     found = np.zeros(len(p_value), bool)
     found[order[: int(np.flatnonzero(below)[-1]) + 1 if below.any() else 0]] = True
     return found
 
 
-def _level(name: str, value: float) -> float:
+def check_level(name: str, value: float) -> float:
+    """The value; InputError outside (0, 1)."""
     if not 0 < value < 1:
         raise InputError(f"`{name}` must be in (0, 1). Received: {value}.")
     return value

@@ -174,8 +174,9 @@ def recipes(as_json: Json = False) -> None:
     if as_json:
         rows = {name: {"summary": r.summary, "paper": r.paper, "options": r.options} for name, r in RECIPES.items()}
         return _print_json(rows)
+    width = max(map(len, RECIPES))
     for name, entry in RECIPES.items():
-        typer.echo(f"{name:<11} {entry.summary} ({entry.paper})")
+        typer.echo(f"{name:<{width}} {entry.summary} ({entry.paper})")
 
 
 @app.command()

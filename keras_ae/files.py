@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_ae.alarms import alarms, alarms_of_batch
+from keras_ae.alarms import alarms, alarms_of_batch, check_level
 from keras_ae.data.batches import ahead, read_batches
 from keras_ae.data.output import check_output, write_batches
 from keras_ae.data.tables import Rows
@@ -46,15 +46,18 @@ def run_file(
     """
     check_output(out)
     model.check(function)
+    for name, level in (("alpha", alpha), ("rate", rate)):
+        if level is not None:
+            check_level(name, level)
+            if "p_value" not in model.signatures[function]["outputs"]:
+                raise InputError("Alarms need p-values, which this artifact's model was not calibrated for.")
     labels = model.manifest.get("labels_column")
     total, batches = read_batches(source, without=() if labels is None else (labels,))
     taken = model.columns if function != "decode" else None
     results = ahead(model.stream(function, (arranged(rows, taken, source) for rows in batches)))
     if alpha is not None:
-        alarms(np.ones(1), alpha)  # refuses what it can't use before anything is read
         results = ({**arrays, "anomaly": alarms(arrays["p_value"], alpha).astype("float32")} for arrays in results)
     elif rate is not None:
-        alarms_of_batch(np.ones(1), rate)
         results = _judged_together(results, rate)
     columns = model.columns if function in ("decode", "reconstruct", "explain") else None
     columns = model.classes if function == "classify" else columns

@@ -58,7 +58,6 @@ def log_likelihood(
         y: indices of classes (rows,), -1 for one that is not known.
         k: importance samples of each row.
         seed: of all draws.
-
         common: use the same draws for all rows, so that the value of one does not depend on those beside it; the
             standard error of their mean is larger then than it is given.
 

@@ -12,7 +12,7 @@ from keras import ops
 from keras_ae.data.labels import UNKNOWN, label_index
 from keras_ae.latents import interpolate, traverse
 from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
-from keras_ae.layers.detection import EXACT
+from keras_ae.layers.detection import BANK, EXACT
 from keras_ae.layers.neighbours import limited
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
@@ -195,16 +195,14 @@ class Autoencoder(ResidentModel):
         is there after `calibrate`; `probability` (batch, classes) and `classify` are there where there are classes;
         `epsilon` (batch, prior.epsilon_dim) is standard normal noise. With classes `generate` takes a `label` (batch,)
         besides, -1 for one drawn by the frequency of its class, and so does `decode` where the decoder is conditional,
-        -1 for none. The graphs share the
-        model's weights, so they follow further training."""
+        -1 for none. The graphs share the model's weights, so they follow further training.
+        """
         x = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         z = keras.Input(self.latent_shape, name="z")
         epsilon = keras.Input((self.prior.epsilon_dim,), name="epsilon")
         label = keras.Input((), dtype="int32", name="label") if self.classes else None
 
-        scaled = self.scaling(x) if self.scaling is not None else x
-        posterior = self.encoder(scaled, training=False)
-        mean = _at_inference(self.latent, posterior)
+        scaled, mean = self._encoded(x)
         graphs: dict[str, tuple[Any, dict[str, Any]]] = {"encode": (x, {"z": ops.cast(mean, "float32")})}
         with_label = [] if label is None else [label]
         graphs["decode"] = ([z, *(with_label if self.conditional else [])], {"x": self._raw(self._decoded(z, label))})
@@ -213,7 +211,7 @@ class Autoencoder(ResidentModel):
         x_hat = self._best_guess(scaled, mean)
         graphs["reconstruct"] = (x, {"x_hat": self._raw(x_hat, like=x)})
         if self.detector is not None:
-            score, contribution = self.detector([scaled, x_hat, mean, self._log_prior(mean)])
+            score, contribution = self.detector([scaled, x_hat, mean, _LogPrior(self.prior)(mean)])
             graphs["explain"] = (x, {"contribution": ops.reshape(contribution, (-1, *self.raw_shape))})
         else:
             axes = tuple(range(1, len(x.shape)))
@@ -232,8 +230,10 @@ class Autoencoder(ResidentModel):
         ordered = [name for name in FUNCTIONS if name in graphs]
         return {name: _graph(name, *graphs[name]) for name in ordered}
 
-    def _log_prior(self, mean: Any) -> Any:
-        return _LogPrior(self.prior)(mean)
+    def _encoded(self, x: Any) -> tuple[Any, Any]:
+        """x in scaled units, and the posterior mean."""
+        scaled = self.scaling(x) if self.scaling is not None else x
+        return scaled, _at_inference(self.latent, self.encoder(scaled, training=False))
 
     def _opinions(self, scaled: Any, mean: Any) -> list[Any]:
         """Logits (batch, classes) of p(y | x) by Bayes' rule, and by the head where there is one."""
@@ -283,12 +283,12 @@ class Autoencoder(ResidentModel):
             batch_size: rows at a time.
         """
         self.set_detector(None)
+        kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled = self.scaling(rows) if self.scaling is not None else rows
-        mean = _at_inference(self.latent, self.encoder(scaled, training=False))
-        graph = keras.Model(rows, [scaled, self._best_guess(scaled, mean), mean, self._log_prior(mean)])
-        found = [_in_batches(graph, part, batch_size) for part in (x, held_out)]
-        self.set_detector(AnomalyScore.fitted(found[0], found[1], seed))
+        scaled, mean = self._encoded(rows)
+        graph = keras.Model(rows, [scaled, self._best_guess(scaled, mean), mean, _LogPrior(self.prior)(mean)])
+        train, unseen = (_in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
+        self.set_detector(AnomalyScore.fitted(train, unseen))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
         """Puts another layer behind `score`; None for the RMSE of a row."""
@@ -296,8 +296,7 @@ class Autoencoder(ResidentModel):
 
     def _opinions_of(self, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled = self.scaling(rows) if self.scaling is not None else rows
-        mean = _at_inference(self.latent, self.encoder(scaled, training=False))
+        scaled, mean = self._encoded(rows)
         return _in_batches(keras.Model(rows, self._opinions(scaled, mean)), x, batch_size)
 
     def _expected_error(self, x: np.ndarray, batch_size: int) -> float:

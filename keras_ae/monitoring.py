@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact
+from keras_ae.alarms import alarms, check_level
 from keras_ae.data.tables import read_rows
 from keras_ae.errors import ArtifactError, InputError
 from keras_ae.files import arranged
@@ -16,6 +17,8 @@ REFERENCE = "reference.npz"
 """Raw rows of an artifact that were neither trained on nor tested."""
 REFERENCE_ROWS = 1_000
 _MOST_ROWS = 5_000
+_MOST_COLUMNS = 256
+_ALARM = 0.01
 _FEWEST_ROWS = 20
 
 
@@ -105,8 +108,7 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
 
     from keras_ae.evaluation.fidelity import two_sample
 
-    if not 0 < level < 1:
-        raise InputError(f"`level` must be in (0, 1). Received: {level}.")
+    check_level("level", level)
     if len(x) < _FEWEST_ROWS:
         raise InputError(f"`x` must have at least {_FEWEST_ROWS} rows to compare. Received: {len(x)}.")
     model = load(path)
@@ -116,6 +118,8 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         reference = file["x"]
     x = np.asarray(x)[np.sort(np.random.default_rng(seed).permutation(len(x))[:_MOST_ROWS])]
     known, new = model.score(reference), model.score(x)
+    if "p_value" not in new:
+        raise ArtifactError(f"{path} has no p-values: `calibrate` the model before it is saved.")
 
     def compared(of: str, a: np.ndarray, b: np.ndarray) -> Shift:
         found = ks_2samp(a, b)
@@ -128,7 +132,7 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         Shift("latents", latents["c2st_auc"].value, latents["c2st_p_value"].value),
     ]
     columns = model.columns or [f"column {i}" for i in range(int(np.prod(model.input_shape)))]
-    if len(columns) <= 256:
+    if len(columns) <= _MOST_COLUMNS:
         flat, flat_new = reference.reshape(len(reference), -1), x.reshape(len(x), -1)
         shifts += [compared(name, flat[:, i], flat_new[:, i]) for i, name in enumerate(columns)]
-    return Drift(len(x), len(reference), level, tuple(shifts), float(np.mean(new["p_value"] <= 0.01)))
+    return Drift(len(x), len(reference), level, tuple(shifts), float(np.mean(alarms(new["p_value"], _ALARM))))

@@ -32,6 +32,7 @@ from keras_ae.recipes import DEFAULT
 
 _LARGEST_SEED = 2**31 - 1
 _STEADY = 64
+_MOST_LATENTS = 16
 
 
 class _Fitting(BaseEstimator):
@@ -69,7 +70,7 @@ class _Fitting(BaseEstimator):
         fitted = pipeline.fit(
             Source(type(self).__name__, Rows(x, y)),
             recipe=self.recipe,
-            latent_dim=self.latent_dim,
+            latent_dim=self._chosen_latent_dim(x.shape[1]),
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
@@ -81,6 +82,9 @@ class _Fitting(BaseEstimator):
         self.model_: Autoencoder = fitted.model
         self.manifest_: dict[str, Any] = fitted.manifest
         self.n_iter_: int = max(fitted.training.epochs, 1)
+
+    def _chosen_latent_dim(self, features: int) -> int | None:
+        return self.latent_dim
 
     def _rows(self, X: Any, reset: bool = False, **checks: Any) -> np.ndarray:
         if not reset:
@@ -140,8 +144,8 @@ class _Fitting(BaseEstimator):
 
 
 def _steadily(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Values (rows,) that don't depend, by their last digit, on how many rows come together: products of few rows are
-    summed in another order than those of many.
+    """Values (rows, ...) that don't depend, by their last digit, on how many rows come together: products of few rows
+    are summed in another order than those of many.
     """
     missing = -len(rows) % _STEADY
     return function(np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]))[: len(rows)]
@@ -159,7 +163,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def transform(self, X: Any) -> np.ndarray:
         """Latents (rows, latents), the posterior means."""
         rows = self._rows(X)
-        return self.model_.encode(rows).reshape(len(rows), -1)
+        return _steadily(self.model_.encode, rows).reshape(len(rows), -1)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Rows (rows, features) of latents X."""
@@ -266,6 +270,8 @@ class AnomalyDetector(OutlierMixin, _Fitting):
 class AutoencoderClassifier(ClassifierMixin, _Fitting):
     """p(y | x) by a head on the latents and Bayes' rule, calibrated (docs/labels.md).
 
+    Classes may differ along any direction: by default z has as many numbers as there are features, 16 at most.
+
     Attributes:
         classes_: labels, in the order of `predict_proba`.
     """
@@ -281,14 +287,18 @@ class AutoencoderClassifier(ClassifierMixin, _Fitting):
         self._train(X, np.array([f"{i:0{width}}" for i in index]))
         return self
 
+    def _chosen_latent_dim(self, features: int) -> int | None:
+        return self.latent_dim or min(_MOST_LATENTS, features)
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """(rows, classes)."""
         rows = self._rows(X)
-        return self.model_.classify(rows)
+        return _steadily(self.model_.classify, rows)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each row."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[likeliest]
 
     def _restore(self) -> None:
         if not self.model_.classes:

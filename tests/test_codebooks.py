@@ -39,7 +39,7 @@ def test_codes_are_the_nearest_of_each_stage_and_group(stages):
     np.testing.assert_allclose(z, expected, atol=1e-5)
     np.testing.assert_allclose(layer.nearest_code(x), expected, atol=1e-5)
     entropies = [stats.entropy(np.bincount(index[s, :, g], minlength=8)) for s in range(stages) for g in range(3)]
-    assert float(layer.perplexity(x)) == pytest.approx(np.exp(entropies).mean(), rel=1e-5)
+    assert float(layer.coded(x)[1]) == pytest.approx(np.exp(entropies).mean(), rel=1e-5)
 
 
 def test_a_codebook_follows_the_running_mean_of_what_it_codes():

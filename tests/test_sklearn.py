@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from keras_ae import runtime
 from keras_ae.errors import InputError
@@ -40,16 +40,20 @@ QUICK = [
 BENIGN, MALIGNANT = (load_breast_cancer().data[load_breast_cancer().target == y] for y in (1, 0))
 
 
-@pytest.mark.slow
-@parametrize_with_checks(QUICK)
-def test_every_check_of_scikit_learn(estimator, check):
-    check(estimator)
+CHECKS = [
+    pytest.param(
+        estimator,
+        check,
+        id=f"{type(estimator).__name__}-{check.func.__name__}",
+        marks=() if check.func.__name__ in ALWAYS else pytest.mark.slow,
+    )
+    for model in QUICK
+    for estimator, check in estimator_checks_generator(model)
+]
 
 
-@parametrize_with_checks(QUICK)
-def test_some_checks_of_scikit_learn(estimator, check):
-    if check.func.__name__ not in ALWAYS:
-        pytest.skip("runs with -m slow")
+@pytest.mark.parametrize(("estimator", "check"), CHECKS)
+def test_a_check_of_scikit_learn(estimator, check):
     check(estimator)
 
 

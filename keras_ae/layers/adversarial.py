@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from keras_ae.layers.draws import normal, uniform
+from keras_ae.layers.latents import flat
 from keras_ae.layers.losses import LossLayer
 
 HIDDEN = (128, 128)
@@ -48,10 +49,6 @@ class Critic(keras.layers.Layer):
             if i + 1 < len(self.layers_):
                 h = ops.leaky_relu(h, 0.2)
         return h[:, 0], features
-
-
-def _flat(x: Any) -> Any:
-    return ops.reshape(ops.cast(x, "float32"), (-1, math.prod(x.shape[1:])))
 
 
 class _Adversary(LossLayer):
@@ -108,9 +105,9 @@ class AdversarialPriorLoss(_Adversary):
         self.build_critic(z_shape)
 
     def call(self, z: Any) -> Any:
-        flat = _flat(z)
-        self.train_critic(normal(ops.shape(flat), self.seed_generator), flat)
-        self.add_term(ops.mean(ops.softplus(-self.critic(flat, held=True)[0])), z)
+        rows = flat(z)
+        self.train_critic(normal(ops.shape(rows), self.seed_generator), rows)
+        self.add_term(ops.mean(ops.softplus(-self.critic(rows, held=True)[0])), z)
         return z
 
 
@@ -134,10 +131,10 @@ class DensityRatioTCLoss(_Adversary):
         self.build_critic(z_shape)
 
     def call(self, z: Any) -> Any:
-        flat = _flat(z)
-        order = ops.argsort(uniform(ops.shape(flat), self.seed_generator), axis=0)
-        self.train_critic(flat, ops.take_along_axis(flat, order, axis=0))
-        self.add_term(ops.mean(self.critic(flat, held=True)[0]), z)
+        rows = flat(z)
+        order = ops.argsort(uniform(ops.shape(rows), self.seed_generator), axis=0)
+        self.train_critic(rows, ops.take_along_axis(rows, order, axis=0))
+        self.add_term(ops.mean(self.critic(rows, held=True)[0]), z)
         return z
 
 
@@ -161,7 +158,7 @@ class AdversarialReconstructionLoss(_Adversary):
         self.build_critic(x_hat_shape)
 
     def call(self, x: Any, x_hat: Any) -> Any:
-        real, fake = _flat(x), _flat(x_hat)
+        real, fake = flat(x), flat(x_hat)
         self.train_critic(real, fake)
         logit, features = self.critic(fake, held=True)
         wanted = ops.stop_gradient(self.critic(real, held=True)[1])

@@ -13,16 +13,14 @@ import numpy as np
 from keras import ops
 
 from keras_ae.layers.draws import normal
-from keras_ae.layers.latents import bound_log_var
+from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer
 
-_LOG_2PI = math.log(2 * math.pi)
 
-
-def log_normal(z: Any, mean: Any, log_var: Any) -> Any:
+def log_normal_of_rows(z: Any, mean: Any, log_var: Any) -> Any:
     """log N(z; mean, exp(log_var)) summed over the last axis, nats."""
-    return -0.5 * ops.sum(ops.square(z - mean) * ops.exp(-log_var) + log_var + _LOG_2PI, axis=-1)
+    return ops.sum(log_normal(z, mean, log_var), axis=-1)
 
 
 def _float32(posterior: Any) -> tuple[Any, Any]:
@@ -83,7 +81,7 @@ class ImportanceWeightedLoss(LossLayer):
         mean, log_var, x_all = (ops.repeat(part, k, axis=0) for part in (mean, log_var, x))
         zeros, log_p = ops.zeros_like(z), self.log_prob(x_all, params)
         self.likelihood.tracker.update_state(-ops.mean(log_p), sample_weight=ops.cast(rows, "float32"))
-        log_w = log_p + log_normal(z, zeros, zeros) - log_normal(z, mean, log_var)
+        log_w = log_p + log_normal_of_rows(z, zeros, zeros) - log_normal_of_rows(z, mean, log_var)
         bound = ops.logsumexp(ops.reshape(log_w, (rows, k)), axis=1) - ops.log(ops.cast(k, "float32"))
         self.add_term(-ops.mean(bound), x)
         return params
@@ -106,12 +104,12 @@ class _LearnedPrior(LossLayer):
 
     def log_prob(self, z: Any) -> Any:
         """log p(z) of float32 z (batch, n): (batch,), nats; or a bound on it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"A subclass of _LearnedPrior is its log_prob. Received: {type(self).__name__}.")
 
     def call(self, posterior: Any, z: Any) -> Any:
         mean, log_var = _float32(posterior)
         z32 = ops.cast(z, "float32")
-        self.add_term(ops.mean(log_normal(z32, mean, log_var) - self.log_prob(z32)), z)
+        self.add_term(ops.mean(log_normal_of_rows(z32, mean, log_var) - self.log_prob(z32)), z)
         return z
 
 
@@ -151,11 +149,11 @@ class VampPriorLoss(_LearnedPrior):
 
     def bind(self, encoder: Any, decoder: Any, latent: Any) -> None:
         """Takes the encoder, which the model keeps."""
-        object.__setattr__(self, "_encoder", encoder)  # past Keras, which would save it twice
+        self.borrow("_encoder", encoder)
 
     def log_prob(self, z: Any) -> Any:
         mean, log_var = _float32(self._encoder(ops.convert_to_tensor(self.inputs), training=False))
-        each = log_normal(ops.expand_dims(z, 1), mean[None], log_var[None])
+        each = log_normal_of_rows(ops.expand_dims(z, 1), mean[None], log_var[None])
         return ops.logsumexp(each, axis=1) - math.log(self.components)
 
     def get_config(self) -> dict[str, Any]:
@@ -225,8 +223,8 @@ class HierarchicalPriorLoss(_LearnedPrior):
     def log_prob(self, z: Any) -> Any:
         mean, log_var = _halves(self.up(z))
         u = mean + ops.exp(0.5 * log_var) * normal(ops.shape(mean), self.seed_generator)
-        kl = 0.5 * ops.sum(ops.exp(log_var) + ops.square(mean) - 1.0 - log_var, axis=-1)
-        return log_normal(z, *_halves(self.down(u))) - kl
+        kl = ops.sum(gaussian_kl(mean, log_var), axis=-1)
+        return log_normal_of_rows(z, *_halves(self.down(u))) - kl
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "top_dim": self.top_dim, "hidden": self.hidden, "seed": self.seed}
@@ -281,7 +279,7 @@ class FlowPriorLoss(_LearnedPrior):
 
     def log_prob(self, z: Any) -> Any:
         u, log_det = self.transform(z)
-        return log_normal(u, ops.zeros_like(u), ops.zeros_like(u)) + log_det
+        return log_normal_of_rows(u, ops.zeros_like(u), ops.zeros_like(u)) + log_det
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "steps": self.steps, "hidden": self.hidden}

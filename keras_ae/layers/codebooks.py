@@ -99,12 +99,16 @@ class VectorQuantizer(keras.layers.Layer):
 
     def nearest_code(self, z: Any) -> Any:
         """The code nearest to any z (batch, n)."""
-        return ops.reshape(sum(code for _, _, code in self._stages(z)), (-1, z.shape[-1]))
+        return self.coded(z)[0]
 
-    def perplexity(self, z: Any) -> Any:
-        """exp of the entropy of the codes of z (batch, n), the mean over codebooks: as many codes as are in use."""
-        share = ops.stack([ops.mean(one_hot, axis=0) for _, one_hot, _ in self._stages(z)])
-        return ops.mean(ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-10)), axis=-1)))
+    def coded(self, z: Any) -> tuple[Any, Any]:
+        """The code nearest to any z (batch, n), and the perplexity of the codes: exp of their entropy, the mean over
+        codebooks, as many codes as are in use.
+        """
+        stages = self._stages(z)
+        share = ops.stack([ops.mean(one_hot, axis=0) for _, one_hot, _ in stages])
+        perplexity = ops.mean(ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-10)), axis=-1)))
+        return ops.reshape(sum(code for _, _, code in stages), (-1, z.shape[-1])), perplexity
 
     def call(self, x: Any, training: bool = False) -> Any:
         stages = self._stages(x)
@@ -170,15 +174,15 @@ class CommitmentLoss(LossLayer):
         """Takes the latent layer, which the model keeps."""
         if not isinstance(latent, VectorQuantizer):
             raise ValueError(f"CommitmentLoss needs a `latent` that is a VectorQuantizer. Received: {latent!r}.")
-        object.__setattr__(self, "_quantizer", latent)  # past Keras, which would save it twice
+        self.borrow("_quantizer", latent)
 
     def call(self, x: Any, z: Any) -> Any:
         x32, rows = ops.cast(x, "float32"), ops.cast(ops.shape(x)[0], "float32")
-        code = self._quantizer.nearest_code(x32)
+        code, perplexity = self._quantizer.coded(x32)
         self.add_term(ops.mean(ops.square(x32 - ops.stop_gradient(code))), x)
         if not self._quantizer.ema:
             self.add_loss(ops.mean(ops.square(ops.stop_gradient(x32) - code)))
-        self.perplexity.update_state(self._quantizer.perplexity(x32), sample_weight=rows)
+        self.perplexity.update_state(perplexity, sample_weight=rows)
         return z
 
 

@@ -1,12 +1,13 @@
 """How unusual a row is, from what a trained autoencoder knows: one small graph, fitted on normal rows only."""
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, limited, share_of
+from keras_ae.layers.neighbours import Fitted, LocalOutlierFactor, Neighbours, limited, share_of
 
 EXACT = ("anomaly_score", "log_prior")
 """Names of layers that no precision but float32 is enough for."""
@@ -27,7 +28,7 @@ _LOWEST = 0.01
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class AnomalyScore(keras.layers.Layer):
+class AnomalyScore(Fitted):
     """An anomaly score from four measures of how far a row lies from normal ones.
 
     `error`: the root mean squared reconstruction error, each feature in units of its own error on held-out rows.
@@ -52,7 +53,7 @@ class AnomalyScore(keras.layers.Layer):
     """
 
     def __init__(self, features: int, latents: int, rows: int, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.features, self.latents, self.rows = int(features), int(latents), int(rows)
         self.by_latents = self.features > MOST_FEATURES
         coordinates = self.latents if self.by_latents else self.features
@@ -62,51 +63,43 @@ class AnomalyScore(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         self.nearest.build()
         self.outlier_factor.build()
-        of_measures = {"lowest": -1e30, "center": 0.0, "spread": 1.0}
-        held = {
-            "variance": ((self.features,), 1.0),
-            "highest_log_prior": ((), 0.0),
-            "units": ((self.nearest.coordinates,), 1.0),
-            **{name: ((len(MEASURES),), value) for name, value in of_measures.items()},
-        }
-        for name, (shape, value) in held.items():
-            start = keras.initializers.Constant(value)
-            setattr(self, name, self.add_weight(shape=shape, initializer=start, trainable=False, name=name))
+        of_measures = (len(MEASURES),)
+        self.hold(
+            variance=(self.features,),
+            units=(self.nearest.coordinates,),
+            highest_log_prior=(),
+            lowest=of_measures,
+            center=of_measures,
+            spread=of_measures,
+        )
 
     @classmethod
-    def fitted(cls, train: list[np.ndarray], held_out: list[np.ndarray], seed: int = 0) -> "AnomalyScore":
+    def fitted(cls, train: list[np.ndarray], held_out: list[np.ndarray]) -> "AnomalyScore":
         """A layer for normal rows like these.
 
         Args:
-            train: x, x_hat, z and log_prior of rows that were trained on; at most 2,048, by seed, are kept.
+            train: x, x_hat, z and log_prior of the bank: rows that were trained on.
             held_out: of rows that were not, by which the measures are standardized.
-            seed: of the choice.
         """
         x, _, z, log_prior = train
-        kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
-        layer = cls(int(np.prod(x.shape[1:])), int(np.prod(z.shape[1:])), len(kept), name=EXACT[0])
+        layer = cls(math.prod(x.shape[1:]), math.prod(z.shape[1:]), len(x), name=EXACT[0])
         layer.build()
-        bank = np.asarray(limited((z if layer.by_latents else x)[kept]))
-        if not layer.by_latents:
-            layer.units.assign(_relative_deviations(bank))
-        units = np.asarray(layer.units)
+        bank = np.asarray(limited(z if layer.by_latents else x))
+        units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank)
         layer.nearest.fit(bank / units)
         layer.outlier_factor.fit(bank / np.sqrt(units))
+        square = np.square(np.asarray(limited(held_out[0]), "float64")).mean()
         error = np.square(np.asarray(limited(held_out[0]) - limited(held_out[1]), "float64")).mean(axis=0)
-        square = float(np.mean(np.square(np.asarray(limited(held_out[0]), "float64"))))
-        layer.variance.assign(np.maximum(error, max(_FLOOR * float(error.mean()), _EXACT * square, 1e-30)))
-        layer.highest_log_prior.assign(np.max(log_prior))
-        measured = np.concatenate(
-            [
-                np.asarray(layer.measures([part[i : i + 1024] for part in held_out])[0])
-                for i in range(0, len(held_out[0]), 1024)
-            ]
+        layer.put(
+            variance=np.maximum(error, max(_FLOOR * error.mean(), _EXACT * square, 1e-30)),
+            units=units,
+            highest_log_prior=np.max(log_prior),
         )
-        lowest = np.quantile(measured, _LOWEST, axis=0)
-        measured = np.maximum(measured, lowest)
-        layer.lowest.assign(lowest)
-        layer.center.assign(measured.mean(axis=0))
-        layer.spread.assign(np.maximum(measured.std(axis=0), _LEAST_SPREAD))
+        starts = range(0, len(held_out[0]), 1024)
+        measured = [np.asarray(layer.measures([part[i : i + 1024] for part in held_out])[0]) for i in starts]
+        lowest = np.quantile(np.concatenate(measured), _LOWEST, axis=0)
+        raised = np.maximum(np.concatenate(measured), lowest)
+        layer.put(lowest=lowest, center=raised.mean(axis=0), spread=np.maximum(raised.std(axis=0), _LEAST_SPREAD))
         return layer
 
     @property
@@ -149,9 +142,7 @@ class AnomalyScore(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "features": self.features, "latents": self.latents, "rows": self.rows}
+        return {**super().get_config(), "features": self.features, "latents": self.latents, "rows": self.rows}
 
 
 def _relative_deviations(bank: np.ndarray) -> np.ndarray:

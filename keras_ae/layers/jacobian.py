@@ -56,7 +56,7 @@ class JacobianLoss(LossLayer):
                 f"JacobianLoss needs {'an encoder' if self.of == 'encoder' else 'a decoder'} of one input and one "
                 f"output. Received: {len(network.inputs)} and {len(network.outputs)}."
             )
-        object.__setattr__(self, "_network", network)  # past Keras, which would save it twice
+        self.borrow("_network", network)
 
     def call(self, inputs: Any, outputs: Any) -> Any:
         axes = tuple(range(1, len(inputs.shape)))
@@ -116,7 +116,7 @@ class MaskedRMSELoss(RMSELoss):
         """Takes the networks, which the model keeps."""
         if len(decoder.inputs) != 1 or len(encoder.outputs) != 1 or latent is not None:
             raise ValueError("MaskedRMSELoss needs a deterministic encoder and a decoder that takes z alone.")
-        object.__setattr__(self, "_networks", (encoder, decoder))  # past Keras, which would save them twice
+        self.borrow("_networks", (encoder, decoder))
 
     def hidden(self, x: Any) -> Any:
         """1 where x (batch, ...) is hidden, 0 elsewhere; float32."""

@@ -1,5 +1,6 @@
 """Latent layers: from what the encoder says (the posterior) to the latent variable z."""
 
+import math
 from typing import Any
 
 import keras
@@ -20,6 +21,21 @@ def bound_log_var(log_var: Any) -> Any:
     return ops.stop_gradient(ops.clip(log_var, -_LOG_VAR_BOUND, _LOG_VAR_BOUND)) + (
         log_var - ops.stop_gradient(log_var)
     )
+
+
+def flat(x: Any) -> Any:
+    """(batch, ...) as float32 (batch, n)."""
+    return ops.reshape(ops.cast(x, "float32"), (-1, math.prod(x.shape[1:])))
+
+
+def log_normal(z: Any, mean: Any, log_var: Any) -> Any:
+    """log N(z; mean, exp(log_var)) of each number, nats."""
+    return -0.5 * (ops.square(z - mean) * ops.exp(-log_var) + log_var + math.log(2 * math.pi))
+
+
+def gaussian_kl(mean: Any, log_var: Any) -> Any:
+    """KL(N(mean, exp(log_var)) || N(0, 1)) of each number, nats (Kingma and Welling 2014, appendix B)."""
+    return 0.5 * (ops.exp(log_var) + ops.square(mean) - 1.0 - log_var)
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")

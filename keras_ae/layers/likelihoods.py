@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ae.layers.latents import bound_log_var
+from keras_ae.layers.latents import bound_log_var, log_normal
 from keras_ae.layers.losses import LossLayer, check_same_shape
 
 
@@ -39,11 +39,11 @@ class Likelihood(LossLayer):
 
     def mean(self, params: Any) -> Any:
         """The expected x, of the shape of x, float32."""
-        raise NotImplementedError
+        raise NotImplementedError(f"A subclass of Likelihood says its mean. Received: {type(self).__name__}.")
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         """log p of each feature of float32 x: (batch, ...), nats."""
-        raise NotImplementedError
+        raise NotImplementedError(f"A subclass of Likelihood says log p. Received: {type(self).__name__}.")
 
     def log_prob(self, x: Any, params: Any) -> Any:
         """log p(x) of each row: (batch,), nats."""
@@ -104,7 +104,7 @@ class GaussianLoss(Likelihood):
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         log_var = bound_log_var(ops.convert_to_tensor(self.log_var))
-        return -0.5 * (ops.square(x - params) * ops.exp(-log_var) + log_var + math.log(2 * math.pi))
+        return log_normal(x, params, log_var)
 
 
 _LEAST_SCALE = 1e-2

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_ae.layers.latents import bound_log_var
+from keras_ae.layers.latents import bound_log_var, gaussian_kl
 
 _Q_FLOOR = 1e-7
 _RMSE_FLOOR = 1e-6
@@ -51,6 +51,10 @@ class LossLayer(keras.layers.Layer):
         """Adds a scalar, the mean over the batch of `like`; the metric weighs batches by their rows, as `loss` does."""
         self.add_loss(self.weight * value)
         self.tracker.update_state(value, sample_weight=ops.cast(ops.shape(like)[0], "float32"))
+
+    def borrow(self, name: str, part: Any) -> None:
+        """Holds a part that the model keeps, past Keras, which would track it and save it twice."""
+        object.__setattr__(self, name, part)
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
@@ -212,7 +216,7 @@ class GaussianKLLoss(LossLayer):
         """The KL of each latent, mean over the batch: (...), nats."""
         check_same_shape("GaussianKLLoss", ("mean", "log_var"), mean, log_var)
         m, v = ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
-        return ops.mean(0.5 * (ops.exp(v) + ops.square(m) - 1.0 - v), axis=0)
+        return ops.mean(gaussian_kl(m, v), axis=0)
 
     def call(self, posterior: Any) -> Any:
         mean, log_var = posterior

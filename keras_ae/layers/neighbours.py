@@ -6,25 +6,28 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.latents import flat
+
 _LIMIT = 1e9
 """Coordinates are cut here, far beyond any data: their squares stay finite in float32."""
 
 
-class _Fitted(keras.layers.Layer):
+class Fitted(keras.layers.Layer):
     """A layer whose weights come from NumPy arrays, of sizes that its configuration holds."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.supports_masking = False
 
     def hold(self, **shapes: tuple[int, ...]) -> None:
+        """Makes float32 weights of these shapes, which are zero until `put`, or a file, fills them."""
         for name, shape in shapes.items():
             weight = self.add_weight(
                 shape=shape, initializer="zeros", dtype="float32", trainable=False, name=f"held_{name}"
             )
             setattr(self, name, weight)
 
-    def put(self, **arrays: np.ndarray) -> None:
+    def put(self, **arrays: Any) -> None:
+        """Sets held weights by name."""
         for name, array in arrays.items():
             getattr(self, name).assign(np.asarray(array, "float32"))
 
@@ -35,7 +38,7 @@ class _Fitted(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Neighbours(_Fitted):
+class Neighbours(Fitted):
     """The k nearest of a bank of training rows, by Euclidean distance.
 
     Called on (batch, n); returns the indices (batch, k) of the nearest, nearest first, and the squared differences
@@ -78,7 +81,7 @@ class Neighbours(_Fitted):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class LocalOutlierFactor(_Fitted):
+class LocalOutlierFactor(Fitted):
     """How much sparser it is around a row than around its neighbours: about 1 inside the data, more outside.
 
     The local outlier factor of Breunig et al. (2000, "LOF: identifying density-based local outliers", definitions 5 to
@@ -145,4 +148,4 @@ def share_of(squares: Any) -> Any:
 
 def limited(x: Any) -> Any:
     """(batch, ...) as (batch, n), in float32 and within bounds whose squares are finite."""
-    return ops.clip(ops.reshape(ops.cast(x, "float32"), (-1, int(np.prod(x.shape[1:])))), -_LIMIT, _LIMIT)
+    return ops.clip(flat(x), -_LIMIT, _LIMIT)

@@ -7,16 +7,11 @@ import keras
 from keras import ops
 
 from keras_ae.layers.draws import normal
-from keras_ae.layers.latents import bound_log_var
+from keras_ae.layers.latents import bound_log_var, flat, log_normal
 from keras_ae.layers.losses import LossLayer
 
 _IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _NORM_FLOOR = 1e-6
-
-
-def _flat(z: Any) -> Any:
-    """float32 (batch, n)."""
-    return ops.reshape(ops.cast(z, "float32"), (-1, math.prod(z.shape[1:])))
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -43,8 +38,8 @@ class ActivityLoss(LossLayer):
         self.norm = norm
 
     def call(self, z: Any) -> Any:
-        flat = _flat(z)
-        size = ops.abs(flat) if self.norm == "l1" else 0.5 * ops.square(flat)
+        rows = flat(z)
+        size = ops.abs(rows) if self.norm == "l1" else 0.5 * ops.square(rows)
         self.add_term(ops.mean(ops.sum(size, axis=-1)), z)
         return z
 
@@ -76,7 +71,7 @@ class KLSparsityLoss(LossLayer):
         self.rate = float(rate)
 
     def call(self, z: Any) -> Any:
-        active = ops.clip(ops.mean(ops.sigmoid(_flat(z)), axis=0), 1e-6, 1 - 1e-6)
+        active = ops.clip(ops.mean(ops.sigmoid(flat(z)), axis=0), 1e-6, 1 - 1e-6)
         entropy = self.rate * math.log(self.rate) + (1 - self.rate) * math.log(1 - self.rate)
         cross = self.rate * ops.log(active) + (1 - self.rate) * ops.log(1 - active)
         self.add_term(ops.sum(entropy - cross), z)
@@ -126,8 +121,8 @@ class MMDLoss(LossLayer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, z: Any) -> Any:
-        flat = _flat(z)
-        self.add_term(squared_mmd(flat, normal(ops.shape(flat), self.seed_generator)), z)
+        rows = flat(z)
+        self.add_term(squared_mmd(rows, normal(ops.shape(rows), self.seed_generator)), z)
         return z
 
     def get_config(self) -> dict[str, Any]:
@@ -175,9 +170,9 @@ class SlicedWassersteinLoss(LossLayer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, z: Any) -> Any:
-        flat = _flat(z)
-        directions = normal((flat.shape[-1], self.projections), self.seed_generator)
-        self.add_term(sliced_wasserstein(flat, normal(ops.shape(flat), self.seed_generator), directions), z)
+        rows = flat(z)
+        directions = normal((rows.shape[-1], self.projections), self.seed_generator)
+        self.add_term(sliced_wasserstein(rows, normal(ops.shape(rows), self.seed_generator), directions), z)
         return z
 
     def get_config(self) -> dict[str, Any]:
@@ -199,9 +194,8 @@ class TotalCorrelationLoss(LossLayer):
         super().__init__(weight, name=name or "total_correlation", **kwargs)
 
     def call(self, posterior: Any, z: Any) -> Any:
-        mean, log_var = _flat(posterior[0]), bound_log_var(_flat(posterior[1]))
-        distance = ops.square(_flat(z)[:, None] - mean[None]) * ops.exp(-log_var)[None]
-        log_density = -0.5 * (distance + log_var[None] + math.log(2 * math.pi))  # (batch of z, posteriors, latents)
+        mean, log_var = flat(posterior[0]), bound_log_var(flat(posterior[1]))
+        log_density = log_normal(flat(z)[:, None], mean[None], log_var[None])  # (batch of z, posteriors, latents)
         log_rows = ops.log(ops.cast(ops.shape(mean)[0], "float32"))
         joint = ops.logsumexp(ops.sum(log_density, axis=-1), axis=1) - log_rows
         marginals = ops.sum(ops.logsumexp(log_density, axis=1) - log_rows, axis=-1)
@@ -238,12 +232,12 @@ class DIPLoss(LossLayer):
 
     def call(self, posterior: Any) -> Any:
         mean, log_var = posterior
-        m = _flat(mean)
+        m = flat(mean)
         centred = m - ops.mean(m, axis=0, keepdims=True)
         covariance = ops.matmul(ops.transpose(centred), centred) / ops.cast(ops.shape(m)[0], "float32")
         eye = ops.eye(m.shape[-1])
         if self.kind == 2:
-            covariance += eye * ops.mean(ops.exp(bound_log_var(_flat(log_var))), axis=0)
+            covariance += eye * ops.mean(ops.exp(bound_log_var(flat(log_var))), axis=0)
         off = ops.sum(ops.square(covariance * (1.0 - eye)))
         self.add_term(off + self.diagonal * ops.sum(ops.square((covariance - 1.0) * eye)), mean)
         return mean, log_var

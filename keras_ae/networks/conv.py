@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_ae.networks.blocks import CONV, TRANSPOSE, check_widths, crop, halvings, reshaped, spatial
-from keras_ae.networks.linear import latent_head, output_head
+from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 FILTERS = (32, 64)
 
@@ -85,7 +85,7 @@ def conv_decoder(
             strides=2,
             padding="same",
             activation=None if last else activation,
-            kernel_initializer="zeros" if last and linear else "glorot_uniform",
+            kernel_initializer=correction_start(last and linear),
             name="correction" if last else f"conv_{i}",
         )(h)
         h = crop(h, sizes[i], f"crop_{i}")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_ae.networks.blocks import check_widths
-from keras_ae.networks.linear import latent_head, output_head
+from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 HIDDEN = (512, 256, 128)
 _NORMS = {"layer": keras.layers.LayerNormalization, "batch": keras.layers.BatchNormalization}
@@ -97,7 +97,7 @@ def dense_decoder(
     """
     z = keras.Input((latent_dim,), name="z")
     features = _stack(z, tuple(hidden)[::-1], activation, norm, dropout, residual)
-    start = "zeros" if linear else "glorot_uniform"
+    start = correction_start(linear)
     size = math.prod(output_shape) * parameters
     correction = keras.layers.Dense(size, kernel_initializer=start, name="correction")(features)
     x_hat = output_head(z, correction, output_shape, output_activation, linear, parameters)

@@ -67,7 +67,7 @@ def latent_head(x: Any, features: Any, latent_dim: int, gaussian: bool, linear: 
         linear: keep the linear path; False leaves the nonlinear path alone.
     """
     flat = keras.layers.Flatten(name="flat")(x) if len(x.shape) > 2 else x
-    start = "zeros" if linear else "glorot_uniform"
+    start = correction_start(linear)
     if features is None:
         z = keras.layers.Dense(latent_dim, name="linear")(flat)
     else:
@@ -78,6 +78,11 @@ def latent_head(x: Any, features: Any, latent_dim: int, gaussian: bool, linear: 
         return z
     body = flat if features is None else features
     return z, keras.layers.Dense(latent_dim, kernel_initializer="zeros", name="log_var")(body)
+
+
+def correction_start(linear: bool) -> str:
+    """Initializer of the last kernel of a nonlinear path: beside a linear one it starts at zero."""
+    return "zeros" if linear else "glorot_uniform"
 
 
 def output_head(

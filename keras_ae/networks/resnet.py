@@ -17,7 +17,7 @@ from keras_ae.networks.blocks import (
     spatial,
 )
 from keras_ae.networks.conv import FILTERS
-from keras_ae.networks.linear import latent_head, output_head
+from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 
 def resnet_encoder(
@@ -103,7 +103,7 @@ def resnet_decoder(
             kernel_size,
             strides=2,
             padding="same",
-            kernel_initializer="zeros" if last and linear else "glorot_uniform",
+            kernel_initializer=correction_start(last and linear),
             name="correction" if last else f"conv_{i}",
         )(h)
         h = crop(h, sizes[i], f"crop_{i}")

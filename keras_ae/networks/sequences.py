@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_ae.networks.blocks import CONV, check_at_least, check_widths, reshaped, residual_block, sequence
-from keras_ae.networks.linear import latent_head, output_head
+from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 UNITS = (64,)
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
@@ -74,7 +74,7 @@ def recurrent_decoder(
     h = keras.layers.RepeatVector(steps, name="repeat")(z)
     for i, width in reversed(list(enumerate(check_widths("units", units)))):
         h = _CELLS[cell](width, return_sequences=True, name=f"{cell}_{i}")(h)
-    start = "zeros" if linear else "glorot_uniform"
+    start = correction_start(linear)
     h = keras.layers.Dense(channels * parameters, kernel_initializer=start, name="correction")(h)
     return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")
 
@@ -157,6 +157,6 @@ def tcn_decoder(
     z = keras.Input((latent_dim,), name="z")
     h = reshaped(keras.layers.Dense(steps * filters, name="features")(z), (steps, filters), "map")
     h = _dilated(h, steps, kernel_size, activation)
-    start = "zeros" if linear else "glorot_uniform"
+    start = correction_start(linear)
     h = CONV[1](channels * parameters, 1, kernel_initializer=start, name="correction")(h)
     return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")

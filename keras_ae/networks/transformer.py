@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_ae.networks.blocks import CONV, TRANSPOSE, check_at_least, crop, pad, reshaped, spatial
-from keras_ae.networks.linear import latent_head, output_head
+from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 64, 2, 4
 
@@ -121,7 +121,7 @@ def transformer_decoder(
         shape[-1] * parameters,
         patch,
         strides=patch,
-        kernel_initializer="zeros" if linear else "glorot_uniform",
+        kernel_initializer=correction_start(linear),
         name="correction",
     )(reshaped(h, (*grid, width), "map"))
     h = crop(h, shape[:-1], "crop")
