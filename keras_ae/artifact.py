@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_ae.errors import ArtifactError, InputError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows has no flock: two runs there are not told of each other
+    fcntl = None  # type: ignore[assignment]
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -106,6 +112,7 @@ def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what:
     """A temporary folder that takes the place of `folder`, whole, when the block ends without an error.
 
     An error, Ctrl-C or a full disk in the block leaves what was there before, untouched, and nothing half-written.
+    Nobody else can replace the folder meanwhile. What a killed process left is removed by the next.
 
     Args:
         folder: to be written: new, empty, or one to replace.
@@ -113,7 +120,7 @@ def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what:
         what: may be replaced, for the message.
 
     Raises:
-        InputError: before the block, where `folder` can't be written, or holds something else.
+        InputError: before the block, where `folder` can't be written, holds something else, or is being written.
     """
     folder = Path(os.path.realpath(folder))  # a link goes on pointing where it did
     try:
@@ -122,17 +129,52 @@ def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what:
                 f"{folder} must be new, empty or {what} to replace. Received: something else's folder or file."
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"{folder} could not be written: {error.strerror}.") from error
-    try:
-        temporary.chmod(0o777 & ~_umask())
-        yield temporary
-        _swap(temporary, folder)
+        with locked(folder.with_name(f".{folder.name}.lock"), folder):
+            _remove_left(folder)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+            try:
+                temporary.chmod(0o777 & ~_umask())
+                yield temporary
+                _swap(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{folder} could not be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, folder: Path) -> Iterator[None]:
+    """Holds the lock of `folder`, a file at `path`, during the block; it ends with its process, even a killed one.
+
+    Raises:
+        InputError: where another process, or another block of this one, holds it.
+    """
+    while True:
+        with path.open("ab") as file:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{folder} must be written by one run at a time. Received: a second.") from None
+            try:
+                # Whoever held it may have removed the file after it was opened here: then this one locks nothing.
+                if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    continue
+            except FileNotFoundError:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes temporary folders of killed processes; who calls holds the lock, so that none of them is in use."""
+    of_folder = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}\.partial")
+    for left in folder.parent.iterdir():
+        if of_folder.fullmatch(left.name) and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -84,6 +84,8 @@ class BestWeights(keras.callbacks.Callback):
         initial: the value before training, if known.
     """
 
+    checkpointed = ("best", "best_epoch", "_weights", "_waited", "_made")
+
     def __init__(
         self,
         monitor: str | Mapping[str, float] = "val_loss",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from keras_ae import __version__
-from keras_ae.errors import InputError, KerasAEError, MissingExtra
+from keras_ae.errors import InputError, Interrupted, KerasAEError, MissingExtra
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -108,9 +108,27 @@ def fit(
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Don't learn from labels that the source has.")
     ] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume", help="Go on from the checkpoints in OUT.run, or begin anew where there are some."
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float | None, typer.Option(min=0, help="From one checkpoint to the next. [default: 0.5]", show_default=False)
+    ] = None,
+    checkpoint_steps: Annotated[
+        int | None, typer.Option(min=1, help="The same in steps of training, where that is sooner.")
+    ] = None,
+    on_divergence: Annotated[
+        str, typer.Option(help="Where the loss is not finite: stop, or lower_learning_rate and go on.")
+    ] = "stop",
     as_json: Json = False,
 ) -> None:
     """Train on raw data, export, verify: one artifact, raw data in and raw data out.
+
+    Checkpoints are in OUT.run until the artifact is written. SIGTERM writes one and exits with 75, Ctrl-C with 130;
+    --resume goes on.
 
     Example: keras-ae fit digits --out saved_models/digits
     """
@@ -120,6 +138,7 @@ def fit(
     options = _options(option or ())
     if labels is not None and no_labels:
         raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")
+    run = _run_of(out, resume, minutes=checkpoint_minutes, steps=checkpoint_steps)
     data = load_source(source, labels)  # before TensorFlow's import, so that a wrong path is told at once
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
@@ -128,7 +147,7 @@ def fit(
     taken = [name for name in options if name in inspect.signature(pipeline.fit).parameters]
     if taken:
         raise InputError(f"`--option` must be of the recipe or the network. Received: {taken[0]!r}.")
-    with _progress() as progress:
+    with _telling_how_to_resume(), _progress() as progress:
         fitted = pipeline.fit(
             data,
             out,
@@ -142,8 +161,11 @@ def fit(
             precisions=[name.value for name in precision or ()],
             labels=False if no_labels else True if labels is not None else None,
             progress=progress,
+            resume=run,
+            on_divergence=on_divergence,
             **options,
         )
+    run.remove()
     for note in fitted.manifest["notes"]:
         typer.echo(f"note: {note}", err=True)
     for name, figures in fitted.manifest.get("precisions", {}).items():
@@ -164,6 +186,29 @@ def fit(
         if figures["method"] is not None:
             typer.echo(f"  {name:<20} {_gains(figures)}")
     typer.echo(f"  next                 keras-ae info {out}")
+
+
+def _run_of(out: Path, resume: bool | None, **every: Any) -> Any:
+    """The run whose checkpoints are beside an artifact; those that are there are neither used nor lost unasked."""
+    from keras_ae.runs import Run
+
+    folder = Path(os.path.realpath(out))
+    given = {name: value for name, value in every.items() if value is not None}
+    run = Run(folder.with_name(f"{folder.name}.run"), anew=resume is False, **given)
+    if resume is None and run.checkpoints():
+        raise InputError(
+            f"{run.folder} holds checkpoints of a run that did not end: --resume goes on from there, --no-resume "
+            "begins anew. Received: neither."
+        )
+    return run
+
+
+@contextmanager
+def _telling_how_to_resume() -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as error:  # Typer would take it for Ctrl-C, and say nothing
+        _fail(str(error), error.exit_code)
 
 
 @app.command()
@@ -736,7 +781,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Runs the command line: errors are one line on stderr; exit 2 for bad input, 130 for Ctrl-C, 1 for what failed."""
+    """Runs the command line: errors are one line on stderr; exit 2 for bad input, 130 for Ctrl-C, 75 for SIGTERM
+    during `fit`, 1 for what failed.
+    """
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C, and says nothing

@@ -4,6 +4,8 @@ KerasAEError
 ├── InputError      what the user gave: a source, rows, an option, a target folder
 ├── ArtifactError   a folder that is not a whole, unchanged artifact
 ├── ExportError     a graph that does not leave, or does not agree with Keras
+├── DivergenceError a loss that is no longer finite
+├── Interrupted     a run that SIGTERM or Ctrl-C stopped, and that can go on
 ├── ServiceError    a server that can't be reached, or gives no answer in time
 └── MissingExtra    a package that an extra of keras-ae brings
 """
@@ -31,6 +33,37 @@ class ExportError(KerasAEError, RuntimeError):
     """An export failed or disagrees with Keras; nothing was written."""
 
     exit_code = 1
+
+
+class DivergenceError(KerasAEError, ArithmeticError):
+    """A term of the loss, or a weight, is no longer finite; the model holds the last weights that were good.
+
+    Attributes:
+        terms: by name; `gradient` where each term is finite and the weights are not.
+        epoch: of the step, from 1.
+        step: of that epoch, from 1; None where it could not be found.
+        rows: of the training rows, those that make it so alone, or else the whole batch; None as with `step`.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, message: str, terms: tuple[str, ...], epoch: int, step: int | None, rows: tuple[int, ...] | None
+    ) -> None:
+        super().__init__(message)
+        self.terms, self.epoch, self.step, self.rows = terms, epoch, step, rows
+
+
+class Interrupted(KerasAEError, KeyboardInterrupt):  # noqa: N818  (named for what it says)
+    """SIGTERM or Ctrl-C stopped a run after it wrote a checkpoint.
+
+    Attributes:
+        exit_code: 75 for SIGTERM, the system's EX_TEMPFAIL, "try again later"; 130 for Ctrl-C.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ServiceError(KerasAEError, ConnectionError):

@@ -1,6 +1,7 @@
 """From raw data to a proven artifact: what `keras-ae fit` calls, and how artifacts are written and loaded in Python."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import shutil
 import time
@@ -29,11 +30,12 @@ from keras_ae.export import (
     verify_precision,
 )
 from keras_ae.export.parity import BATCHES, TOLERANCE
-from keras_ae.labelling import labels_of
+from keras_ae.labelling import Labels, labels_of
 from keras_ae.layers import RMSELoss, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
+from keras_ae.runs import Run
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
 
 MODEL = "model.keras"
@@ -93,6 +95,8 @@ def fit(
     labels: str | bool | None = None,
     test: bool = True,
     progress: Progress = _silent,
+    resume: str | Path | Run | None = None,
+    on_divergence: str = "stop",
     **options: Any,
 ) -> Fitted:
     """Splits, scales, trains, measures and, with `out`, exports and verifies: raw data in, a proven artifact out.
@@ -116,10 +120,16 @@ def fit(
             they are spread from the others along neighbours.
         test: keep a tenth of the rows for the figures alone; otherwise these are of the rows that chose the epoch.
         progress: is told in a few words what runs, and its share done where that is known.
+        resume: folder of checkpoints, or a `Run`, which says how often. A new folder begins a run; one that was killed
+            goes on from its newest whole checkpoint, and ends as if it had not been.
+        on_divergence: `stop` where a term of the loss is not finite, or `lower_learning_rate` and go on.
         **options: of the recipe and the network.
 
     Raises:
-        InputError: for a source, options or a target that can't be used; before anything is written.
+        InputError: for a source, options or a target that can't be used, before anything is written; for a run with
+            other options or data than it began with; for a folder that another run writes.
+        DivergenceError: for a loss that is no longer finite; no artifact is written.
+        Interrupted: with `resume`, after SIGTERM or Ctrl-C.
         ExportError: for an export that fails or disagrees with Keras; nothing is written.
     """
     started = time.perf_counter()
@@ -133,12 +143,22 @@ def fit(
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
         check_bfloat16()
-    with contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder:
+    with (
+        contextlib.nullcontext() if resume is None else resume if isinstance(resume, Run) else Run(resume) as run,
+        contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder,
+    ):
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column)
         splits = split(data, seed, test)
         statistics = fit_scaling(splits.train)
         known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
+        if run is not None:
+            asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
+            asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
+            asked |= {"callbacks": [type(callback).__name__ for callback in callbacks]}
+            run.begin(asked | _of_data(splits, known))
+            if run.found is not None:
+                progress(f"going on after {run.found}", None)
         shape = splits.train.shape[1:]
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
         keras.utils.set_random_seed(seed)
@@ -163,12 +183,16 @@ def fit(
             batch_size,
             callbacks,
             on_epoch=lambda done, of: progress(what, done / of),
+            run=run,
+            on_divergence=on_divergence,
         )
         if dtype == "bfloat16":
             model = in_float32(model)
         prior = finish(model, splits, known)
         metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
-        notes = [*_notes(data, splits, statistics), *known.notes]
+        notes = [*_notes(data, splits, statistics), *known.notes, *training.notes]
+        if run is not None and run.damaged:
+            notes.append(f"damaged checkpoints were passed over for the one before: {', '.join(run.damaged)}")
         manifest = {
             "recipe": recipe,
             "options": options,
@@ -198,6 +222,15 @@ def fit(
             manifest = {**describe(model), **manifest}
         seconds = time.perf_counter() - started
         return Fitted(model, splits, training, manifest, None if out is None else Path(out), seconds)
+
+
+def _of_data(splits: Splits, known: Labels) -> dict[str, Any]:
+    """What a run's data and libraries are, to tell it from another."""
+    return {
+        "data": {name: part["sha256"] for name, part in splits.describe().items()},
+        "labels": {name: hashlib.sha256(y.tobytes()).hexdigest() for name, y in known.learned.items()},
+        "versions": {"keras_ae": __version__} | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
 
 
 def save(

@@ -37,11 +37,18 @@ Arrays = dict[str, Any]
 
 class _Rows:
     """Rows resident under a name, and the order in which an epoch visits them; variables, so that later rows need no
-    new trace. Not a Keras attribute: a saved model holds no data."""
+    new trace. Not a Keras attribute: a saved model holds no data.
+
+    `position` is how many steps of the epoch are done, None where no `fit` goes on; `loop` runs them, each of `batch`
+    rows.
+    """
 
     def __init__(self) -> None:
         self.variables: dict[str, dict[str, tf.Variable]] = {}
         self.order: Any = None
+        self.position: int | None = None
+        self.loop: Any = None
+        self.batch_size = 0
 
     def put(self, name: str, arrays: Arrays) -> Arrays:
         """Puts rows under a name; gives back those that were there, for who must put them back."""
@@ -63,6 +70,7 @@ class _Rows:
 
     def release(self) -> None:
         """Gives the memory back; what was traced stays."""
+        self.position = self.loop = None
         for variable in [v for held in self.variables.values() for v in held.values()]:
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
         self.visit(tf.zeros((0,), tf.int32))
@@ -138,14 +146,27 @@ class _Loop:
             self.short(none, none, none)
 
 
-class _Shuffle(keras.callbacks.Callback):
-    """Sets the order of each epoch, which follows from (seed, epoch) alone."""
+class SpanCallback(keras.callbacks.Callback):
+    """A callback whose batch hooks are called at the ends of spans of steps, not of each step.
 
-    def __init__(self, rows: _Rows, seed: int) -> None:
+    Attributes:
+        most_steps: of a span, or None for as many as `fit` likes.
+    """
+
+    most_steps: int | None = None
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Begins each epoch at its first step, in an order that follows from (seed, epoch) alone; None: as rows come."""
+
+    def __init__(self, rows: _Rows, seed: int | None) -> None:
         super().__init__()
         self.rows, self.seed = rows, seed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.rows.position = 0
+        if self.seed is None:
+            return
         index = tf.range(tf.shape(self.rows.order)[0])
         self.rows.order.assign(tf.random.experimental.stateless_shuffle(index, seed=[self.seed, epoch]))
 
@@ -193,9 +214,8 @@ class ResidentModel(keras.Model):
         batch = min(batch_size or _BATCH, rows)
         self._rows.put("train", arrays)
         self._rows.visit(np.arange(rows, dtype="int32"))
-        if kwargs.pop("shuffle", True):
-            seed = int(keras.random.randint((), 0, 2**31 - 1))
-            kwargs["callbacks"] = [_Shuffle(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
+        seed = int(keras.random.randint((), 0, 2**31 - 1)) if kwargs.pop("shuffle", True) else None
+        kwargs["callbacks"] = [_Epochs(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         self._put_validation(kwargs, batch, a_call)
         spans, steps = _spans(rows, batch, a_call)
@@ -224,6 +244,29 @@ class ResidentModel(keras.Model):
         finally:
             self._rows.put("validation", before)
 
+    @property
+    def position(self) -> int | None:
+        """Steps of the epoch that are done; None where no `fit` on resident rows goes on.
+
+        A callback sets it at the beginning of an epoch, to go on in the middle of it.
+        """
+        return self._rows.position
+
+    @position.setter
+    def position(self, steps: int) -> None:
+        self._rows.position = steps
+
+    def run_steps(self, first: int, last: int) -> dict[str, Any]:
+        """Runs steps `first` to `last` of the epoch that goes on, once more; gives the means of its terms."""
+        return self._rows.loop.span(first, last, self._rows.batch_size)
+
+    def rows_of(self, step: int) -> tuple[np.ndarray, Arrays]:
+        """Which training rows a step of the epoch that goes on has, by index; and the rows."""
+        start = step * self._rows.batch_size
+        index = self._rows.order[start : start + self._rows.batch_size].numpy()
+        rows = self._rows.variables["train"].items()
+        return index, {key: tf.gather(variable, index).numpy() for key, variable in rows}
+
     def make_train_function(self, force: bool = False) -> Any:
         """Keras calls this at the start of `fit`."""
         if self.train_function is None or force:
@@ -245,10 +288,18 @@ class ResidentModel(keras.Model):
             if not isinstance(spec, dict) or set(spec) != {"first", "last", "batch"}:
                 return otherwise(iterator)
             span = {key: int(value) for key, value in next(iterator).items()}
-            if name == "train" and self._started is not None:
+            if name != "train":
+                return loop.span(span["first"], span["last"], span["batch"])
+            rows = self._rows
+            rows.loop, rows.batch_size = loop, span["batch"]
+            if self._started is not None:
                 loop.prepare(span["batch"])
                 self.seconds_to_first_step, self._started = time.perf_counter() - self._started, None
-            return loop.span(span["first"], span["last"], span["batch"])
+            first = max(span["first"], rows.position or 0)  # a checkpoint may have the steps before
+            if first >= span["last"]:
+                return loop.results()
+            rows.position = span["last"]
+            return loop.span(first, span["last"], span["batch"])
 
         return function
 
@@ -298,13 +349,18 @@ class ResidentModel(keras.Model):
             getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
             for callback in _as_list(callbacks)
             for hook in _BATCH_HOOKS
-            if isinstance(callback, keras.callbacks.Callback)
+            if isinstance(callback, keras.callbacks.Callback) and not isinstance(callback, SpanCallback)
         )
         # Keras's own function, which would run other validation, has its number of steps traced in.
         by_keras = validation is not None and not self._can_stay(_alone(validation))
         if self._chosen_steps != 1 or looks_at_batches or by_keras or self.run_eagerly:
             return int(self._chosen_steps)
-        return _STEPS_COMPILED if self.jit_compile else _STEPS_PLAIN
+        steps = _STEPS_COMPILED if self.jit_compile else _STEPS_PLAIN
+        for callback in _as_list(callbacks):
+            if isinstance(callback, SpanCallback) and callback.most_steps is not None:
+                # Spans of one length, so that what is due after so many steps is due at the end of one.
+                steps = min(steps, math.ceil(callback.most_steps / math.ceil(callback.most_steps / steps)))
+        return steps
 
 
 def _length(arrays: Arrays) -> int:

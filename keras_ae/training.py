@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from keras_ae.callbacks import BestWeights, CosineDecay
+from keras_ae.checkpoints import Checkpoints
 from keras_ae.data import Splits, Statistics
 from keras_ae.data.labels import UNKNOWN
-from keras_ae.errors import InputError
+from keras_ae.divergence import Divergence
 from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
 from keras_ae.labelling import Labels
 from keras_ae.layers import CrossEntropyLoss, Scaling, UnitInterval
@@ -21,6 +22,7 @@ from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
 from keras_ae.recipes import RECIPES
 from keras_ae.resident import VALIDATION_BATCH
+from keras_ae.runs import Run
 
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 128
@@ -41,6 +43,7 @@ class Training:
         seconds: of training, compilation included.
         seconds_to_first_step: of them, before the first step; tracing and compiling, for the most part.
         history: value of each named term at each epoch.
+        notes: what a reader should know, such as a learning rate that had to be lowered.
     """
 
     epochs: int
@@ -48,6 +51,7 @@ class Training:
     seconds: float
     seconds_to_first_step: float | None
     history: dict[str, list[float]] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
 
 def default_latent_dim(features: int) -> int:
@@ -75,14 +79,19 @@ def train(
     batch_size: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_epoch: Callable[[int, int], None] = lambda done, of: None,
+    run: Run | None = None,
+    on_divergence: str = "stop",
 ) -> Training:
     """Trains in place, with the labels of each split if there are any.
 
     Scaling and the linear path come from statistics of the training rows; then Adam, whose learning rate falls along a
-    cosine and at each plateau; the weights of the best validated epoch are kept, the start among them.
+    cosine and at each plateau; the weights of the best validated epoch are kept, the start among them. With a run that
+    has begun, training goes on from its newest checkpoint and writes others.
 
     Raises:
-        InputError: where the recipe can't take the rows, or the loss is not finite.
+        InputError: where the recipe can't take the rows, or a checkpoint can't be written.
+        DivergenceError: where a term of the loss is not finite.
+        Interrupted: after SIGTERM or Ctrl-C, with a run.
     """
     batch_size = batch_size or default_batch_size(len(splits.train))
     epochs = default_epochs(len(splits.train), batch_size) if epochs is None else epochs
@@ -91,6 +100,7 @@ def train(
     started = time.perf_counter()
     history: dict[str, list[float]] = {}
     best_epoch = 0
+    divergence = Divergence(on_divergence)
     closed_form = RECIPES[recipe].network == "linear"
     if epochs and not closed_form:
         # Reconstruction and classes alone: at inference z is the mean, so the whole loss would look best where the
@@ -109,6 +119,8 @@ def train(
             on_epoch(epoch + 1, total)
 
         every = max(1, epochs // _VALIDATIONS)
+        others = [CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks, divergence]
+        checkpoints = [] if run is None else [Checkpoints(run, epochs, others)]
         fitted = model.fit(
             splits.train,
             labels.learned.get("train"),
@@ -116,17 +128,14 @@ def train(
             epochs=epochs,
             validation_data=splits.validation if y is None else (splits.validation, y),
             validation_freq=every,
-            callbacks=[CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks],
+            initial_epoch=checkpoints[0].initial_epoch if checkpoints else 0,
+            callbacks=[*others, *checkpoints],
             verbose=0,
         )
         history, best_epoch = fitted.history, best.best_epoch
-        if not np.isfinite(history["loss"]).all():
-            raise InputError(
-                f"The loss must stay finite. Received: {history['loss'][-1]} in epoch {len(history['loss'])}."
-            )
     ran = len(history.get("loss", ()))
     seconds = time.perf_counter() - started
-    return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
+    return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history, tuple(divergence.notes))
 
 
 def finish(model: Autoencoder, splits: Splits, labels: Labels) -> FittedPrior:

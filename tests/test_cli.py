@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 import keras_ae
-from keras_ae import cli
+from keras_ae import cli, runs
 from keras_ae.data import read_rows, write_rows
 
 COLUMNS = ("age", "height", "weight", "pulse")
@@ -130,11 +130,31 @@ def test_fit_prints_one_json_object_with_all_figures(people, people_fit, artifac
         assert set(figures["functions"]) == {"encode", "decode", "reconstruct", "score", "explain", "generate"}
 
 
-def test_the_same_seed_gives_the_same_metrics(people, people_fit, tmp_path, run):
-    first = json.loads(people_fit[0][0])
-    code, out, _ = run("fit", people, "--out", tmp_path / "a", "--json", *FIT)
+def test_an_interrupted_fit_goes_on_when_asked_and_gives_the_same_metrics(
+    people, people_fit, tmp_path, run, monkeypatch
+):
+    fit = ("fit", people, "--out", tmp_path / "a", "--json", *FIT)
+    with monkeypatch.context() as patch:
+        due = runs.Run.due
+        patch.setattr(runs.Run, "due", lambda *args: os.kill(os.getpid(), signal.SIGTERM) or due(*args))
+        code, out, err = run(*fit)
+    assert (code, out) == (75, "")
+    assert re.search(
+        r"^keras-ae: Stopped by SIGTERM; \S+a.run holds .* until epoch .*--resume goes on", err, re.MULTILINE
+    )
+    assert os.listdir(tmp_path) == ["a.run"]
+
+    code, out, err = run(*fit)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"keras-ae: \S+a.run holds checkpoints .* --resume .* --no-resume .*\n", err)
+    code, out, err = run(*fit, "--resume", "--batch-size", 5)
+    assert (code, out) == (2, "")
+    assert "batch_size 5, there null" in err
+
+    code, out, err = run(*fit, "--resume")
     assert code == 0
-    again = json.loads(out)
+    assert "going on after epoch" in err
+    first, again = json.loads(people_fit[0][0]), json.loads(out)
     assert again["metrics"] == first["metrics"]
     assert again["splits"] == first["splits"]
     assert os.listdir(tmp_path) == ["a"]
@@ -374,6 +394,11 @@ def with_nan(x):
         (["fit", "digits", "--out", "a", "--option", "hidden=5"], []),
         (["fit", "digits", "--out", "a", "--option", "seed=5"], ["--option", "'seed'"]),
         (["fit", "digits", "--out", "a", "--option", "callbacks=[]"], ["--option", "'callbacks'"]),
+        (
+            ["fit", "digits", "--out", "a", "--on-divergence", "hope"],
+            ["on_divergence", "'hope'", "lower_learning_rate"],
+        ),
+        (["fit", "digits", "--out", "a", "--checkpoint-steps", "0"], ["--checkpoint-steps", "0"]),
         (["fit", "digitz", "--out", "a"], ["digitz", "digits"]),
         (["fit", "digits", "--out", "file"], ["new, empty or an artifact", "file"]),
         (["fit", "digits", "--out", "file/a"], ["could not be written", "file/a"]),
@@ -504,7 +529,7 @@ def test_ctrl_c_in_the_middle_of_fit_leaves_the_previous_artifact(digits_artifac
             process.kill()
     assert process.returncode == 130
     assert out == ""
-    assert err == "keras-ae: interrupted; nothing was changed\n"
+    assert err == "keras-ae: Stopped by Ctrl-C before the first checkpoint; nothing was changed.\n"
     assert contents(tmp_path) == before
 
 

@@ -16,10 +16,10 @@ ROOT = PACKAGE.parent
 LAYERS = [
     ("errors", "processor", "signatures"),
     ("alarms", "artifact", "data", "evaluation", "latents", "layers", "protos", "views"),
-    ("families", "likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime"),
+    ("families", "likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime", "runs", "state"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("monitoring",),
-    ("recipes", "export", "bfloat16", "report"),
+    ("recipes", "export", "bfloat16", "report", "checkpoints", "divergence"),
     ("labelling",),
     ("training",),
     ("pipeline",),
@@ -41,6 +41,7 @@ WITHOUT_TENSORFLOW = [
         ".files",
         ".monitoring",
         ".protos",
+        ".runs",
         ".runtime",
         ".serving",
     )

@@ -139,7 +139,7 @@ class RMSELoss(LossLayer):
             return x_hat
         mse = ops.mean(error, axis=None if self.reduction == "batch" else tuple(range(1, len(x.shape))))
         # The root's derivative is infinite at 0; the inner `where` keeps that branch out of the gradient too.
-        positive = mse > 0
+        positive = ops.not_equal(mse, 0)  # or NaN, which must not pass for 0
         root = ops.where(positive, ops.sqrt(ops.where(positive, mse, 1.0)), 0.0)
         self.add_term(ops.mean(root), x)
         return x_hat
