@@ -18,6 +18,7 @@ from keras_ae import __version__, artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import Splits, Statistics, fit_scaling, load_source, split
 from keras_ae.data.sources import Source
+from keras_ae.divergence import Divergence
 from keras_ae.errors import ArtifactError, ExportError, InputError
 from keras_ae.export import (
     EXPORTERS,
@@ -139,6 +140,7 @@ def fit(
     _check_precisions(precisions)
     if precisions and out is None:
         raise InputError("`precisions` are of an artifact, and need `out`.")
+    divergence = Divergence(on_divergence)
     if dtype not in DTYPES:
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
@@ -184,13 +186,13 @@ def fit(
             callbacks,
             on_epoch=lambda done, of: progress(what, done / of),
             run=run,
-            on_divergence=on_divergence,
+            divergence=divergence,
         )
         if dtype == "bfloat16":
             model = in_float32(model)
         prior = finish(model, splits, known)
         metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
-        notes = [*_notes(data, splits, statistics), *known.notes, *training.notes]
+        notes = [*_notes(data, splits, statistics), *known.notes, *divergence.notes]
         if run is not None and run.damaged:
             notes.append(f"damaged checkpoints were passed over for the one before: {', '.join(run.damaged)}")
         manifest = {

@@ -43,7 +43,6 @@ class Training:
         seconds: of training, compilation included.
         seconds_to_first_step: of them, before the first step; tracing and compiling, for the most part.
         history: value of each named term at each epoch.
-        notes: what a reader should know, such as a learning rate that had to be lowered.
     """
 
     epochs: int
@@ -51,7 +50,6 @@ class Training:
     seconds: float
     seconds_to_first_step: float | None
     history: dict[str, list[float]] = field(repr=False)
-    notes: tuple[str, ...] = ()
 
 
 def default_latent_dim(features: int) -> int:
@@ -80,7 +78,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_epoch: Callable[[int, int], None] = lambda done, of: None,
     run: Run | None = None,
-    on_divergence: str = "stop",
+    divergence: Divergence | None = None,
 ) -> Training:
     """Trains in place, with the labels of each split if there are any.
 
@@ -100,7 +98,6 @@ def train(
     started = time.perf_counter()
     history: dict[str, list[float]] = {}
     best_epoch = 0
-    divergence = Divergence(on_divergence)
     closed_form = RECIPES[recipe].network == "linear"
     if epochs and not closed_form:
         # Reconstruction and classes alone: at inference z is the mean, so the whole loss would look best where the
@@ -119,7 +116,8 @@ def train(
             on_epoch(epoch + 1, total)
 
         every = max(1, epochs // _VALIDATIONS)
-        others = [CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks, divergence]
+        others = [CosineDecay(epochs), best, keras.callbacks.LambdaCallback(on_epoch_end=tell), *callbacks]
+        others.append(divergence or Divergence())
         checkpoints = [] if run is None else [Checkpoints(run, epochs, others)]
         fitted = model.fit(
             splits.train,
@@ -135,7 +133,7 @@ def train(
         history, best_epoch = fitted.history, best.best_epoch
     ran = len(history.get("loss", ()))
     seconds = time.perf_counter() - started
-    return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history, tuple(divergence.notes))
+    return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
 
 
 def finish(model: Autoencoder, splits: Splits, labels: Labels) -> FittedPrior:
