@@ -11,7 +11,7 @@ from keras_ae.layers import Binarize, Counts, DiscretizedLogisticLoss, Sampling,
 from keras_ae.layers.latents import bound_log_var
 
 _NUMBERS = 1 << 21
-"""Reconstructed numbers that are held at once."""
+"""Numbers of reconstructions, or of the prior's components, that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def log_likelihood(
 
     _check(model, k)
     rng = np.random.default_rng(seed)
-    features = math.prod(model.raw_shape)
-    draws = max(1, min(k, _NUMBERS // features))
-    rows = max(1, _NUMBERS // (features * draws))
+    width = max(math.prod(model.raw_shape), getattr(model.prior, "numbers", 0))
+    draws = max(1, min(k, _NUMBERS // width))
+    rows = max(1, _NUMBERS // (width * draws))
     classes = len(model.classes)
     label = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
 

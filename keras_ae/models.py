@@ -337,24 +337,29 @@ class Autoencoder(ResidentModel):
             some, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
             x, held_out = x[rest], x[some]
             y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
-        z, z_held_out = self.draw_latents(x, seed), self.draw_latents(held_out, seed + 1)
-        fitted = fit_prior(z, z_held_out, y, y_held_out, len(self.classes), not self.conditional, seed)
+        posterior = self.posterior(x)
+        z, z_held_out = _draws(*posterior, seed), self.draw_latents(held_out, seed + 1)
+        given = posterior if isinstance(self.latent, Sampling) else None
+        fitted = fit_prior(z, z_held_out, y, y_held_out, len(self.classes), not self.conditional, seed, given)
         self.set_prior(fitted.layer)
         return fitted
 
     def draw_latents(self, x: np.ndarray, seed: int = 0, batch_size: int = 1024) -> np.ndarray:
         """Raw x (rows, ...) to one draw each from q(z | x), (rows, n); z itself where the encoder is deterministic."""
+        return _draws(*self.posterior(x, batch_size), seed)
+
+    def posterior(self, x: np.ndarray, batch_size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of q(z | x) of raw x (rows, ...), each (rows, n); 0 where the encoder is deterministic."""
         if not isinstance(self.latent, Sampling):
-            return self.encode(x, batch_size).reshape(len(x), -1)
-        rng = np.random.default_rng(seed)
+            z = self.encode(x, batch_size).reshape(len(x), -1)
+            return z, np.zeros_like(z)
         parts = []
         for i in range(0, len(x), batch_size):
             rows = np.asarray(x[i : i + batch_size]).astype(self.raw_dtype)
-            mean, log_var = self.encoder(self.scaling(rows) if self.scaling is not None else rows, training=False)
-            mean, log_var = (ops.convert_to_numpy(ops.cast(part, "float32")) for part in (mean, log_var))
-            noise = rng.standard_normal(mean.shape, dtype="float32")
-            parts.append(mean + np.exp(0.5 * np.clip(log_var, -20.0, 20.0)) * noise)
-        return np.concatenate(parts).reshape(len(x), -1)
+            posterior = self.encoder(self.scaling(rows) if self.scaling is not None else rows, training=False)
+            parts.append([ops.convert_to_numpy(ops.cast(part, "float32")) for part in posterior])
+        mean, log_var = (np.concatenate(column).reshape(len(x), -1) for column in zip(*parts, strict=True))
+        return mean, np.exp(np.clip(log_var, -20.0, 20.0))
 
     def set_prior(self, prior: keras.layers.Layer) -> None:
         """Puts another layer where `generate` draws z from (`keras_ae.priors`)."""
@@ -510,6 +515,11 @@ class _NearestCode(keras.layers.Layer):
 def standard_normal(n: int, latent_dim: int, seed: int | None) -> np.ndarray:
     """The noise that `generate` draws: float32 (n, latent_dim) from NumPy's default generator."""
     return np.random.default_rng(seed).standard_normal((n, latent_dim), dtype=np.float32)
+
+
+def _draws(mean: np.ndarray, variance: np.ndarray, seed: int) -> np.ndarray:
+    """One draw from each Gaussian, (rows, n)."""
+    return mean + np.sqrt(variance) * np.random.default_rng(seed).standard_normal(mean.shape, dtype="float32")
 
 
 class _Terms:

@@ -5,7 +5,6 @@ GaussianKLLoss has N(0, I) for a prior, in closed form. Each layer here draws z 
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import keras
@@ -16,6 +15,7 @@ from keras_ae.layers.draws import normal
 from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer
+from keras_ae.layers.perceptron import Perceptron
 
 
 def log_normal_of_rows(z: Any, mean: Any, log_var: Any) -> Any:
@@ -165,26 +165,6 @@ class VampPriorLoss(_LearnedPrior):
         }
 
 
-class _Perceptron:
-    """Weights of a layer that are a perceptron whose last map starts at zero; masks cut connections."""
-
-    def __init__(self, layer: keras.layers.Layer, name: str, widths: Sequence[int], masks: Sequence[Any] = ()) -> None:
-        self.pairs = []
-        for i, (m, n) in enumerate(pairwise(widths)):
-            start = "zeros" if i + 2 == len(widths) else "glorot_uniform"
-            kernel = layer.add_weight(shape=(m, n), initializer=start, dtype="float32", name=f"{name}_kernel_{i}")
-            bias = layer.add_weight(shape=(n,), initializer="zeros", dtype="float32", name=f"{name}_bias_{i}")
-            self.pairs.append((kernel, bias))
-        self.masks = masks
-
-    def __call__(self, h: Any) -> Any:
-        for i, (kernel, bias) in enumerate(self.pairs):
-            kernel = kernel * self.masks[i] if len(self.masks) else kernel
-            h = ops.matmul(h, kernel) + bias
-            h = ops.tanh(h) if i + 1 < len(self.pairs) else h
-        return h
-
-
 @keras.saving.register_keras_serializable(package="keras_ae")
 class HierarchicalPriorLoss(_LearnedPrior):
     """KL from a prior with a second stochastic layer above z: p(z) = integral p(z | u) N(u; 0, I) du, bounded by a
@@ -217,8 +197,8 @@ class HierarchicalPriorLoss(_LearnedPrior):
     def build(self, posterior_shape: Any, z_shape: Any) -> None:
         n = int(z_shape[-1])
         top = self.top_dim if self.top_dim is not None else max(1, n // 2)
-        self.up = _Perceptron(self, "up", (n, self.hidden, 2 * top))
-        self.down = _Perceptron(self, "down", (top, self.hidden, 2 * n))
+        self.up = Perceptron(self, "up", (n, self.hidden, 2 * top))
+        self.down = Perceptron(self, "down", (top, self.hidden, 2 * n))
 
     def log_prob(self, z: Any) -> Any:
         mean, log_var = _halves(self.up(z))
@@ -265,7 +245,7 @@ class FlowPriorLoss(_LearnedPrior):
             (degrees[:, None] <= hidden[None]).astype("float32"),
             np.tile(hidden[:, None] < degrees[None], 2).astype("float32"),
         ]
-        self.flows = [_Perceptron(self, f"flow_{i}", (n, self.hidden, 2 * n), masks) for i in range(self.steps)]
+        self.flows = [Perceptron(self, f"flow_{i}", (n, self.hidden, 2 * n), masks) for i in range(self.steps)]
 
     def transform(self, z: Any) -> tuple[Any, Any]:
         """u (batch, n) and log |du/dz| (batch,)."""
