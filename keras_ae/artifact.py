@@ -90,6 +90,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says but for what `write_manifest` adds."""
+    own = ("format", "schema", "files", "manifest_sha256")
+    return {key: value for key, value in manifest.items() if key not in own}
+
+
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Writes the manifest, with the hash of every file below the folder and of itself."""
     files = {name: sha256(folder / name) for name in list_files(folder) if name != MANIFEST}

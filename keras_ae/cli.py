@@ -98,10 +98,9 @@ def fit(
         list[Precision] | None,
         typer.Option("--precision", help="ONNX also in int8 or float16, where it is as fast and as good; repeat."),
     ] = None,
-    with_report: Annotated[
-        bool,
-        typer.Option("--report", help="Also write OUT-report.html, as `keras-ae report` does."),
-    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Leave report.html in the artifact, of some of the rows.")
+    ] = True,
     labels: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a .csv or .parquet, or array of an .npz, with labels.")
     ] = None,
@@ -160,6 +159,7 @@ def fit(
             dtype,
             precisions=[name.value for name in precision or ()],
             labels=False if no_labels else True if labels is not None else None,
+            report=report,
             progress=progress,
             resume=run,
             on_divergence=on_divergence,
@@ -171,8 +171,6 @@ def fit(
     for name, figures in fitted.manifest.get("precisions", {}).items():
         if figures["method"] is None:
             typer.echo(f"note: no {name}: {figures['reason']}", err=True)
-    if with_report:
-        _write_report(out, data)
     if as_json:
         return _print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
@@ -185,6 +183,8 @@ def fit(
     for name, figures in fitted.manifest.get("precisions", {}).items():
         if figures["method"] is not None:
             typer.echo(f"  {name:<20} {_gains(figures)}")
+    if fitted.report:
+        typer.echo(f"  report               {fitted.report}")
     typer.echo(f"  next                 keras-ae info {out}")
 
 
@@ -530,13 +530,7 @@ def evaluate(
 
     Each number stands beside the same for real held-out rows, copies of training rows, and PCA with a mixture.
     """
-    import importlib.util
-
-    nll = None
-    if importlib.util.find_spec("tensorflow") is not None:
-        with _tensorflow("The likelihood"):
-            from keras_ae import pipeline
-        nll = pipeline.nll_bound(artifact)
+    nll = _nll_bound(artifact)
     with _scikit_learn("Evaluation"), _progress() as progress:
         from keras_ae.judging import evaluate_artifact
 
@@ -557,16 +551,24 @@ def report(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of samples, halves and intervals.")] = 0,
 ) -> None:
     """One page: is the model good, the numbers, and pictures of reconstructions, samples, latents and scores."""
-    written, found = _write_report(artifact, source, out, max_rows, seed)
-    typer.echo(f"{written}\n{found.verdict}" if found.verdict else str(written))
-
-
-def _write_report(artifact: Path, source: Any, out: Path | None = None, max_rows: int = 5000, seed: int = 0) -> Any:
     out = out or artifact.resolve().with_name(f"{artifact.resolve().name}-report.html")
+    nll = _nll_bound(artifact)
     with _scikit_learn("The report"), _progress() as progress:
         from keras_ae.report import write_report
 
-        return out, write_report(artifact, out, source, max_rows, seed, progress)
+        found = write_report(artifact, out, source, max_rows, seed, progress, nll)
+    typer.echo(f"{out}\n{found.verdict}" if found.verdict else str(out))
+
+
+def _nll_bound(artifact: Path) -> Any:
+    """From rows to a bound on -log p(x), where TensorFlow is installed and the model has one."""
+    import importlib.util
+
+    if importlib.util.find_spec("tensorflow") is None:
+        return None
+    with _tensorflow("The likelihood"):
+        from keras_ae import pipeline
+    return pipeline.nll_bound(artifact)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The model of an artifact against the rows that it was trained on and those that it was not; without TensorFlow."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,15 @@ class Judged:
         evaluation: the numbers and the verdict.
         splits: raw rows, as `fit` split them.
         samples: of the model, raw rows.
+        test_rows: numbers of the test rows that were looked at, among all test rows.
+        all_rows: whether every row was looked at.
     """
 
     evaluation: Evaluation
     splits: Splits
     samples: np.ndarray
+    test_rows: np.ndarray
+    all_rows: bool
 
 
 def evaluate_artifact(
@@ -56,19 +60,34 @@ def evaluate_artifact(
     Raises:
         InputError: for a source that gives other rows than the artifact was trained on.
     """
-    return judge_artifact(runtime.load(path), source, max_rows, seed, progress, nll).evaluation
+    model = runtime.load(path)
+    return judge(model, fitted_splits(model.path, model.manifest, source), max_rows, seed, progress, nll).evaluation
 
 
-def judge_artifact(
+def judge(
     model: runtime.Model,
-    source: str | Path | np.ndarray | Source | None,
+    splits: Splits,
     max_rows: int,
     seed: int,
     progress: Progress,
     nll: Bound | None = None,
+    most: int | None = None,
 ) -> Judged:
-    """As `evaluate_artifact`, of a model that is loaded, with the rows that were looked at."""
-    splits = fitted_splits(model.path, model.manifest, source)
+    """As `evaluate_artifact`, of a model that is loaded, with the rows that were looked at.
+
+    Args:
+        model: of the artifact.
+        splits: those that it was trained on.
+        max_rows: samples compared with as many rows, at most.
+        seed: of samples, halves, draws and bootstraps, and of the rows where not all are looked at.
+        progress: is told in a few words what runs, and its share done.
+        nll: from raw rows to a bound on -log p(x), nats.
+        most: rows of each split that are looked at; by default all.
+    """
+    sizes = {name: len(rows) for name, rows in splits.parts().items()}
+    rng = np.random.default_rng(seed)
+    index = {name: np.sort(rng.permutation(size)[:most]) for name, size in sizes.items()}
+    splits = _rows_of(splits, index)
     progress("running the model", None)
     scores = model.score(splits.test)
     samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
@@ -87,4 +106,9 @@ def judge_artifact(
         seed=seed,
         progress=progress,
     )
-    return Judged(evaluation, splits, samples)
+    return Judged(evaluation, splits, samples, index["test"], most is None or max(sizes.values()) <= most)
+
+
+def _rows_of(splits: Splits, index: dict[str, np.ndarray]) -> Splits:
+    labels = None if splits.labels is None else {name: y[index[name]] for name, y in splits.labels.items()}
+    return replace(splits, **{name: x[index[name]] for name, x in splits.parts().items()}, labels=labels)

@@ -36,6 +36,7 @@ from keras_ae.layers import RMSELoss, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
+from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
 
@@ -71,6 +72,11 @@ class Fitted:
     artifact: Path | None
     seconds: float
 
+    @property
+    def report(self) -> Path | None:
+        """The page in the artifact, or None where there is none."""
+        return self.artifact / REPORT if self.artifact and REPORT in self.manifest.get("files", ()) else None
+
     def summary(self) -> dict[str, Any]:
         """The figures, ready for JSON."""
         keys = ("recipe", "latent_dim", "metrics", "exports", "precisions", "training", "splits", "notes")
@@ -95,6 +101,7 @@ def fit(
     precisions: Sequence[str] = (),
     labels: str | bool | None = None,
     test: bool = True,
+    report: bool = True,
     progress: Progress = _silent,
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
@@ -120,6 +127,7 @@ def fit(
             asked for; by default where it has some that can be used. NaN, None, "" and -1 are labels that are missing:
             they are spread from the others along neighbours.
         test: keep a tenth of the rows for the figures alone; otherwise these are of the rows that chose the epoch.
+        report: leave a report in the artifact, of at most 2,000 rows of each split (`keras_ae.report`).
         progress: is told in a few words what runs, and its share done where that is known.
         resume: folder of checkpoints, or a `Run`, which says how often. A new folder begins a run; one that was killed
             goes on from its newest whole checkpoint, and ends as if it had not been.
@@ -220,6 +228,9 @@ def fit(
         }
         if folder is not None:
             manifest = write(model, folder, splits.test, manifest, progress, precisions, splits.calibration)
+            if report:
+                name = Path(out or folder).resolve().name
+                manifest = add_report(folder, name, splits, progress, density_bound(model))
         else:
             manifest = {**describe(model), **manifest}
         seconds = time.perf_counter() - started
@@ -336,7 +347,11 @@ def nll_bound(path: str | Path, k: int = 10) -> Callable[[np.ndarray], np.ndarra
     """From raw rows to an importance-weighted bound on -log p(x), nats, as a density; None where the model of the
     artifact has none (`keras_ae.likelihood`).
     """
-    model = load(path)
+    return density_bound(load(path), k)
+
+
+def density_bound(model: Autoencoder, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
+    """As `nll_bound`, of a model."""
     is_density = isinstance(model.reconstruction, RMSELoss) and model.reconstruction.is_likelihood
     if not is_density or not isinstance(model.latent, Sampling):
         return None
@@ -422,10 +437,8 @@ def add_precision(
             shutil.rmtree(folder / "onnx" / precision, ignore_errors=True)
         figures = export_precision(path, folder, precision, model, rows, single_file)
         if out is None:
-            own = ("format", "schema", "files", "manifest_sha256")
-            content = {key: value for key, value in manifest.items() if key not in own}
-            content["precisions"] = {**manifest.get("precisions", {}), precision: figures}
-            artifact.write_manifest(folder, content)
+            measured = {**manifest.get("precisions", {}), precision: figures}
+            artifact.write_manifest(folder, {**artifact.content_of(manifest), "precisions": measured})
         elif figures["method"] is None:
             raise _refusal(precision, figures)
     if figures["method"] is None:

@@ -19,7 +19,7 @@ from keras_ae import cli, runs
 from keras_ae.data import read_rows, write_rows
 
 COLUMNS = ("age", "height", "weight", "pulse")
-FIT = ("--epochs", 2, "--latent-dim", 2, "--option", "hidden=[8]", "--seed", 7)
+FIT = ("--epochs", 2, "--latent-dim", 2, "--option", "hidden=[8]", "--seed", 7, "--no-report")
 ENDINGS = ("npy", "npz", "csv", "parquet")
 
 
@@ -169,6 +169,8 @@ def test_fit_tells_stages_and_notes_on_stderr_and_figures_on_stdout(tmp_path, ru
     assert code == 0, err
     assert re.search(r"RMSE on unseen rows +[\d.]+ \(PCA: [\d.]+\)", out)
     assert "keras-ae info" in out
+    assert f"{tmp_path / 'a' / 'report.html'}\n" in out
+    assert "a: report" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert "training linear on 70 rows of 4" in err
     assert "note: 1 constant column in the training rows: height" in err
     assert re.search(r"note: \d+ of 10 test rows also occur in an earlier split", err)
@@ -278,7 +280,7 @@ def test_onnx_is_exported_into_a_folder_of_its_own_that_onnx_runtime_loads(digit
 
 def test_a_model_that_reconstructs_without_error_is_exported_and_verified(tmp_path, done):
     write_rows(tmp_path / "x.csv", {"x": table(60)}, COLUMNS)
-    done("fit", tmp_path / "x.csv", "--out", tmp_path / "a", "--recipe", "linear", "--latent-dim", 4)
+    done("fit", tmp_path / "x.csv", "--out", tmp_path / "a", "--recipe", "linear", "--latent-dim", 4, "--no-report")
     assert "files unchanged" in done("verify", tmp_path / "a")
 
 

@@ -31,7 +31,9 @@ def table(rows, seed=0):
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    return keras_ae.fit(table(1500), tmp_path_factory.mktemp("detector") / "a", epochs=15, hidden=[32], latent_dim=3)
+    return keras_ae.fit(
+        table(1500), tmp_path_factory.mktemp("detector") / "a", epochs=15, hidden=[32], latent_dim=3, report=False
+    )
 
 
 def test_the_nearest_are_those_of_scikit_learn():

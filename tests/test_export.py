@@ -95,7 +95,7 @@ def test_single_files_run_alone(exported, tmp_path):
 
 def test_uint8_pixels_go_in_as_they_are_and_come_back_in_their_units(tmp_path):
     images = RNG.integers(0, 256, size=(60, 6, 5), dtype="uint8")
-    fitted = keras_ae.fit(images, tmp_path / "a", epochs=1, latent_dim=2, filters=[2])
+    fitted = keras_ae.fit(images, tmp_path / "a", epochs=1, latent_dim=2, filters=[2], report=False)
     assert fitted.manifest["input"] == {"shape": [6, 5], "dtype": "uint8"}
     runtime = keras_ae.runtime.load(tmp_path / "a")
     x_hat = runtime.reconstruct(images)

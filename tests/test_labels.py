@@ -203,7 +203,7 @@ def test_all_runtimes_classify_and_generate_alike(digits_fitted, digits_artifact
 @pytest.mark.parametrize("options", [{"recipe": "cvae"}, {"recipe": "ae", "conditional": True}, {"recipe": "linear"}])
 def test_bayes_rule_alone_classifies(options, tmp_path):
     sizes = {"latent_dim": 6} if options["recipe"] == "linear" else SMALL
-    fitted = keras_ae.fit("digits", tmp_path / "a", **sizes, **options)
+    fitted = keras_ae.fit("digits", tmp_path / "a", report=False, **sizes, **options)
     assert fitted.manifest["metrics"]["accuracy_test"] > 0.8
     model = runtime.load(tmp_path / "a")
     np.testing.assert_allclose(model.classify(X[:20]), fitted.model.classify(X[:20]), atol=1e-5)
@@ -218,7 +218,7 @@ def test_bayes_rule_alone_classifies(options, tmp_path):
 
 
 def test_functions_of_labels_need_a_model_that_learned_some(tmp_path):
-    fitted = keras_ae.fit(X, tmp_path / "a", **{**SMALL, "epochs": 1})
+    fitted = keras_ae.fit(X, tmp_path / "a", report=False, **{**SMALL, "epochs": 1})
     model = runtime.load(tmp_path / "a")
     for wrong in (lambda: model.classify(X[:2]), lambda: model.generate(2, "1")):
         with pytest.raises(InputError, match="trained with labels"):
@@ -284,7 +284,7 @@ def iris(tmp_path_factory):
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_column_of_labels_is_no_feature_and_may_stay_in_the_file(iris, tmp_path, ending):
     source = iris / f"iris.{ending}"
-    fitted = keras_ae.fit(source, tmp_path / "a", labels="kind", epochs=5, latent_dim=2, hidden=[16])
+    fitted = keras_ae.fit(source, tmp_path / "a", labels="kind", epochs=5, latent_dim=2, hidden=[16], report=False)
     assert fitted.manifest["columns"] == ["a", "b", "c", "d"]
     assert fitted.model.classes == ("setosa", "versicolor", "virginica")
     assert fitted.manifest["metrics"]["accuracy_test"] > 0.7

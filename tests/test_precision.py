@@ -196,7 +196,13 @@ def test_rows_that_did_not_calibrate_the_model_are_refused(wide, tmp_path):
 def test_fit_measures_and_goes_on_where_a_precision_is_refused(tmp_path, timed):
     timed["half"] = 2.0
     fitted = keras_ae.fit(
-        "digits", tmp_path / "a", epochs=1, latent_dim=8, hidden=[512], precisions=["int8", "float16"]
+        "digits",
+        tmp_path / "a",
+        epochs=1,
+        latent_dim=8,
+        hidden=[512],
+        precisions=["int8", "float16"],
+        report=False,
     )
     figures = fitted.manifest["precisions"]
     assert figures["int8"]["method"] == "static"
@@ -228,7 +234,9 @@ def test_raw_values_that_half_precision_can_not_hold_stay_in_float32(tmp_path, t
 
 def test_images_are_quantized(tmp_path, timed):
     images = np.random.default_rng(0).integers(0, 256, size=(80, 12, 12), dtype="uint8")
-    fitted = keras_ae.fit(images, tmp_path / "a", epochs=1, latent_dim=4, filters=[32, 128], precisions=["int8"])
+    fitted = keras_ae.fit(
+        images, tmp_path / "a", epochs=1, latent_dim=4, filters=[32, 128], precisions=["int8"], report=False
+    )
     figures = fitted.manifest["precisions"]["int8"]
     assert {name: tried["reason"] for name, tried in figures["tried"].items()} == {"static": None, "dynamic": None}
     assert runtime.load(tmp_path / "a", "int8").score(images)["p_value"].shape == (80,)

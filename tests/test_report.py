@@ -1,6 +1,10 @@
 """The report: one page that needs nothing else, holds what evaluation found, and shows rows as what they are."""
 
+import hashlib
+import importlib.util
 import json
+import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,10 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 import keras_ae
+from keras_ae import runtime
+from keras_ae.artifact import verify_files
 from keras_ae.cli import app
+from keras_ae.data import load_source, split
 from keras_ae.errors import InputError
 from keras_ae.evaluation.result import LABELS
+from keras_ae.judging import judge
 from keras_ae.report import pictures, write_report
+from keras_ae.report.page import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 class Parsed(HTMLParser):
@@ -49,6 +60,20 @@ def page(digits_artifact, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "digits.html"
     found = write_report(digits_artifact, out, max_rows=60)
     return out, found, out.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def table_page(tmp_path_factory):
+    """Artifact and rows of a table, and its page by the command line."""
+    folder = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 3)) * [1, 10, 1000] + [0, 5, -100]
+    np.savetxt(folder / "t.csv", x, delimiter=",", header="a,b,c", comments="")
+    keras_ae.fit(folder / "t.csv", folder / "a", epochs=2, latent_dim=2, hidden=[8], report=False)
+    result = CliRunner().invoke(app, ["report", str(folder / "a"), str(folder / "t.csv"), "--max-rows", "15"])
+    assert result.exit_code == 0, result.output
+    assert "drawn from P_d" in result.output
+    return folder / "a", (folder / "a-report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_whole_and_asks_for_nothing_else(page):
@@ -95,20 +120,79 @@ def test_the_same_seed_gives_the_same_page(page, digits_artifact, tmp_path):
     assert again == text
 
 
-def test_a_table_is_shown_by_profiles_and_without_labels_nothing_of_classes(tmp_path):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(300, 3)) * [1, 10, 1000] + [0, 5, -100]
-    np.savetxt(tmp_path / "t.csv", x, delimiter=",", header="a,b,c", comments="")
-    keras_ae.fit(tmp_path / "t.csv", tmp_path / "a", epochs=2, latent_dim=2, hidden=[8])
-    arguments = ["report", str(tmp_path / "a"), str(tmp_path / "t.csv"), "--max-rows", "15"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    text = (tmp_path / "a-report.html").read_text(encoding="utf-8")
+def test_fit_leaves_a_report_whose_hash_the_manifest_holds(digits_fitted):
+    assert digits_fitted.report == digits_fitted.artifact / "report.html"
+    text = digits_fitted.report.read_text(encoding="utf-8")
+    parsed = Parsed(text)
+    assert "digits: report" in parsed.text
+    assert "drawn by seed" not in text  # no row is left out of so few
+    assert "NLL bound, nats a row" in parsed.text  # of the model that is at hand
+    digest = hashlib.sha256(digits_fitted.report.read_bytes()).hexdigest()
+    assert digits_fitted.manifest["files"]["report.html"] == digest
+    assert verify_files(digits_fitted.artifact) == digits_fitted.manifest
+
+
+def test_of_many_rows_some_are_looked_at(digits_artifact):
+    model = runtime.load(digits_artifact)
+    splits = split(load_source("digits"), 0)
+    judged = judge(model, splits, 20, 0, lambda what, share: None, most=50)
+    assert not judged.all_rows
+    assert {len(rows) for rows in judged.splits.parts().values()} == {50}
+    assert (np.diff(judged.test_rows) > 0).all()
+    np.testing.assert_array_equal(judged.splits.test, splits.test[judged.test_rows])
+    np.testing.assert_array_equal(judged.splits.labels["test"], splits.labels["test"][judged.test_rows])
+    text = Page(model, judged, "some").content()
+    assert "Of 50 training and 50 test rows, drawn by seed" in text
+
+
+def test_rows_that_are_too_few_to_judge_leave_a_note_in_place_of_a_report(tmp_path):
+    fitted = keras_ae.fit(np.random.default_rng(0).normal(size=(40, 3)), tmp_path / "a", recipe="linear", latent_dim=1)
+    assert fitted.report is None
+    assert any("no report: " in note and "at least 10 rows" in note for note in fitted.manifest["notes"])
+    assert not (tmp_path / "a" / "report.html").exists()
+    verify_files(tmp_path / "a")
+
+
+def test_the_worst_rows_name_the_columns_that_make_them_so(table_page):
+    folder, text = table_page
+    model = runtime.load(folder)
+    test = split(load_source(folder.parent / "t.csv"), 0).test
+    scores = model.score(test)["score"]
+    worst = np.argsort(-scores)
+    rows = re.findall(r'<tr><th scope="row">([\d,]+)</th>(.*?)</tr>', text.partition("Worst rows")[2])
+    assert [int(number) for number, _ in rows] == worst[:10].tolist()
+    parts = model.explain(test[worst[:1]])[0]
+    most = [("a", "b", "c")[i] for i in np.argsort(-parts)]
+    assert re.findall(r"<td>(\w) <b>", rows[0][1]) == most
+    shares = [int(share) for share in re.findall(r"<b>(\d+)%</b>", rows[0][1])]
+    np.testing.assert_allclose(shares, 100 * np.sort(parts / parts.sum())[::-1], atol=0.51)
+
+
+def test_a_table_is_shown_by_profiles_and_without_labels_nothing_of_classes(table_page):
+    _, text = table_page
     parsed = Parsed(text)
     assert "img" not in parsed.tags
     assert "Are probabilities right?" not in text
     assert "Samples of each class" not in text
-    assert "drawn from P_d" in result.output
+    assert "NLL bound, nats a row" in parsed.text
+    assert "a profile of a, b, c, from left to right" in text
+
+
+@pytest.mark.skipif(not CHROMIUM or not importlib.util.find_spec("playwright"), reason="no playwright or no Chromium")
+def test_nothing_runs_over_on_a_phone_or_a_desk(table_page, digits_fitted):
+    """Tables and rows of pictures scroll within themselves; the page does not."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-quic"])
+        for page in (table_page[0].with_name("a-report.html"), digits_fitted.report):
+            for width in (390, 1280):
+                tab = browser.new_page(viewport={"width": width, "height": 900})
+                tab.goto(page.as_uri())
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width, (page, width)
+                assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth)")
+                tab.close()
+        browser.close()
 
 
 def test_what_can_not_be_reported_is_refused_before_the_work(digits_artifact, tmp_path):

@@ -100,19 +100,18 @@ class FlowPrior(keras.layers.Layer):
         optimizer.build(learned)
         rows, labels = tf.constant(z), None if y is None else tf.constant(y)
 
-        @tf.function
-        def steps(batches: Any) -> Any:
-            for at in batches:
-                with tf.GradientTape() as tape:
-                    given = None if labels is None else tf.gather(labels, at)
-                    loss = -tf.reduce_mean(log_joint(self, tf.gather(rows, at), given))
-                optimizer.apply(tape.gradient(loss, learned), learned)
-            return self.transform(rows)
+        @tf.function(autograph=False)
+        def step(at: Any) -> None:
+            with tf.GradientTape() as tape:
+                given = None if labels is None else tf.gather(labels, at)
+                loss = -tf.reduce_mean(log_joint(self, tf.gather(rows, at), given))
+            optimizer.apply(tape.gradient(loss, learned), learned)
 
         best, kept, waited = -np.inf, self.get_weights(), 0
         for i in range(1 + _ROUNDS):
-            batches = rng.integers(aside, len(z), size=(_STEPS if i else 0, _BATCH))  # at first it is the mixture alone
-            u, log_det = steps(tf.constant(batches))
+            for _ in range(_STEPS if i else 0):  # at first it is the mixture alone
+                step(tf.constant(rng.integers(aside, len(z), size=_BATCH)))
+            u, log_det = self.transform(rows)
             settle(np.asarray(u[aside:], "float64"), None if y is None else y[aside:])
             judged = log_joint(self.base, u[:aside], None if y is None else y[:aside]) + log_det[:aside]
             found = float(np.mean(judged))

@@ -1,27 +1,24 @@
-"""The report of an artifact: the verdict, the numbers behind it, and pictures of what the model does."""
+"""The page: the verdict, the numbers behind it, and pictures of what the model does."""
 
 import html
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_ae import runtime
-from keras_ae.data.sources import Source
 from keras_ae.data.splits import Splits
-from keras_ae.errors import InputError
 from keras_ae.evaluation import Evaluation
 from keras_ae.evaluation.classification import expected_calibration_error
-from keras_ae.evaluation.protocol import Progress
 from keras_ae.evaluation.result import COLUMNS, LABELS
-from keras_ae.judging import judge_artifact
+from keras_ae.judging import Judged
 from keras_ae.provenance import known_labels
 from keras_ae.report import pictures
-from keras_ae.views import plane, view
+from keras_ae.report.observations import Observations
+from keras_ae.report.worst import worst_rows
+from keras_ae.views import plane
 
 ALPHA = 0.01
 _POINTS = 1_000
@@ -29,54 +26,35 @@ _SHOWN = 6
 _LATENTS = 12
 
 
-def write_report(
-    path: str | Path,
-    out: str | Path,
-    source: str | Path | np.ndarray | Source | None = None,
-    max_rows: int = 5000,
-    seed: int = 0,
-    progress: Progress = lambda what, share: None,
-) -> Evaluation:
-    """Writes one HTML file without any request to elsewhere; gives back what `evaluate` found.
-
-    Args:
-        path: the artifact.
-        out: file to write, ending in .html.
-        source: what the artifact was trained on; by default what its manifest names.
-        max_rows: samples compared with as many rows, at most.
-        seed: of samples, halves, draws and intervals; the same seed gives the same page.
-        progress: is told in a few words what runs, and its share done.
-
-    Raises:
-        InputError: for a source that gives other rows than the artifact was trained on, or a file that can't be
-            written.
-    """
-    out = Path(out)
-    if out.suffix != ".html":
-        raise InputError(f"A report must end in .html. Received: {out.name}.")
-    if not out.parent.is_dir():
-        raise InputError(f"No such folder to write to: {out.parent}.")
-    model = runtime.load(path)
-    judged = judge_artifact(model, source, max_rows, seed, progress)
-    progress("drawing", None)
-    content = _Page(model, judged.splits, judged.samples, judged.evaluation).content()
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, out)
-    except OSError as error:
-        raise InputError(f"{out} could not be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return judged.evaluation
-
-
 @dataclass(frozen=True)
-class _Page:
+class Page:
+    """HTML without any request to elsewhere.
+
+    Attributes:
+        model: of the artifact.
+        judged: what was found.
+        name: of the artifact.
+    """
+
     model: runtime.Model
-    splits: Splits
-    samples: np.ndarray
-    evaluation: Evaluation
+    judged: Judged
+    name: str
+
+    @cached_property
+    def _shown(self) -> Observations:
+        return Observations(self.model, self.splits.train)
+
+    @property
+    def splits(self) -> Splits:
+        return self.judged.splits
+
+    @property
+    def samples(self) -> np.ndarray:
+        return self.judged.samples
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.judged.evaluation
 
     def content(self) -> str:
         manifest = self.model.manifest
@@ -96,7 +74,7 @@ class _Page:
         ]
         facts = [f"recipe {manifest['recipe']}", f"{self.model.latent_dim} latents", f"source {manifest['source']}"]
         made = f"made by keras-ae {manifest['versions']['keras_ae']} on {manifest['created'][:10]}"
-        title = f"{self.model.path.name}: report"
+        title = f"{self.name}: report"
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -132,6 +110,9 @@ class _Page:
         table = f'<div class="wide"><table>{body}</table></div>'
         skipped = "; ".join(f"{name} {why}" for name, why in self.evaluation.skipped.items())
         note = "Below each value, its 95 % interval." + (f" Not measured: {skipped}." if skipped else "")
+        if not self.judged.all_rows:
+            looked = f"{len(self.splits.train):,} training and {len(self.splits.test):,} test rows"
+            note += f" Of {looked}, drawn by seed; `keras-ae report` looks at all."
         return _section("Numbers", table, note)
 
     def _training(self) -> str:
@@ -149,7 +130,7 @@ class _Page:
     # What the model does with rows
 
     def _reconstructions(self) -> str:
-        test = self.splits.test
+        test, numbers = self.splits.test, self.judged.test_rows
         order = np.argsort(self.model.score(test)["score"], kind="stable")
         middle = len(order) // 2
         count = min(_SHOWN, len(order))
@@ -161,19 +142,20 @@ class _Page:
         parts = []
         for name, index in groups.items():
             rows, rebuilt = test[index], self.model.reconstruct(test[index])
-            pictured = [self._pair(a, b, f"{name} test row {i}") for i, a, b in zip(index, rows, rebuilt, strict=True)]
+            titles = [f"{name} test row {number}" for number in numbers[index]]
+            pictured = [self._shown.pair(*of_row) for of_row in zip(rows, rebuilt, titles, strict=True)]
             parts.append(f"<h3>{name.capitalize()}</h3>{_grid(pictured, 'tiles')}")
-        what = "input, reconstruction, and the size of the error" if self._is_image else "input and reconstruction"
-        return _section("Reconstructions", "".join(parts), f"Test rows by score: {what}.")
+        what = "input and reconstruction" + (", and the size of the error" if self._shown.is_image else "")
+        return _section("Reconstructions", "".join(parts), f"Test rows by score: {what}. {self._shown.legend}")
 
     def _samples(self) -> str:
         if not self.model.classes:
-            tiles = [self._tile(x, f"sample {i}") for i, x in enumerate(self.samples[:24])]
+            tiles = [self._shown.tile(x, f"sample {i}") for i, x in enumerate(self.samples[:24])]
             return _section("Samples", _grid(tiles, "tiles"), "The first ones drawn, none left out.")
         parts = []
         for name in self.model.classes[:20]:
             drawn = self.model.generate(8, name, seed=0)
-            tiles = [self._tile(x, f"sample of class {name}") for x in drawn]
+            tiles = [self._shown.tile(x, f"sample of class {name}") for x in drawn]
             parts.append(f"<h3>{_text(name)}</h3>{_grid(tiles, 'tiles')}")
         return _section("Samples of each class", "".join(parts), "The first ones drawn, none left out.")
 
@@ -183,8 +165,8 @@ class _Page:
             return ""
         order = np.argsort(close.distance, kind="stable")[: 2 * _SHOWN]
         tiles = [
-            f'<div class="pair">{self._tile(self.samples[close.rows[i]], "sample")}'
-            f"{self._tile(self.splits.train[close.index[i]], 'nearest training row')}"
+            f'<div class="pair">{self._shown.tile(self.samples[close.rows[i]], "sample")}'
+            f"{self._shown.tile(self.splits.train[close.index[i]], 'nearest training row')}"
             f"<small>{pictures.number(float(close.distance[i]))}</small></div>"
             for i in order
         ]
@@ -226,10 +208,10 @@ class _Page:
         grid = self.model.traverse(x, y=y)
         z = self.model.encode(self.splits.test[:_POINTS])
         widest = np.argsort(-z.reshape(len(z), -1).var(axis=0), kind="stable")[:_LATENTS]
-        rows = [
-            f'<div class="row"><span>z{i}</span>{"".join(self._tile(step, f"latent {i}") for step in grid[i])}</div>'
-            for i in widest
-        ]
+        rows = []
+        for i in widest:
+            steps = "".join(self._shown.tile(step, f"latent {i}") for step in grid[i])
+            rows.append(f'<div class="row"><span>z{i}</span>{steps}</div>')
         note = "The test row of median score, with one latent at a time from -2 to 2 standard deviations of samples."
         return _section("Traversals", "".join(rows), note)
 
@@ -243,7 +225,8 @@ class _Page:
             alarms = float(np.mean(scores["p_value"] <= ALPHA))
             note += f" The line is where the p-value is {ALPHA}: {alarms:.2%} of test rows lie beyond it."
         chart = pictures.histograms({"test rows": scores["score"]}, "Scores of test rows", "score", mark)
-        return _section("Anomaly scores", _grid([_figure(chart, "share of rows")], "charts"), note)
+        figure = _grid([_figure(chart, "share of rows")], "charts")
+        return _section("Anomaly scores", figure + worst_rows(self.model, self.judged, self._shown), note)
 
     def _reliability(self) -> str:
         found = known_labels(self.splits, self.model.classes) if self.model.classes else None
@@ -259,58 +242,6 @@ class _Page:
         error = expected_calibration_error(probability, y)
         note = f"Accuracy {right.mean():.2%} on {len(y):,} test rows; expected calibration error {error:.4f}."
         return _section("Are probabilities right?", _grid([_figure(chart, "accuracy")], "charts"), note)
-
-    # How an observation is shown
-
-    @cached_property
-    def _some(self) -> np.ndarray:
-        some = self.splits.train[:2000]
-        return some.reshape(len(some), -1).astype("float32")
-
-    @cached_property
-    def _view(self) -> dict[str, Any]:
-        return view(self.model.input_shape, self.model.columns, self._some)
-
-    @cached_property
-    def _ends(self) -> tuple[float, float]:
-        return float(np.quantile(self._some, 0.001)), float(np.quantile(self._some, 0.999))
-
-    @property
-    def _is_image(self) -> bool:
-        return bool(self._view["kind"] == "image")
-
-    def _scaled(self, x: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Numbers of one observation on one scale, and its ends: raw, or where units differ in deviations."""
-        flat = np.asarray(x, "float32").reshape(-1)
-        if self.model.columns is not None:
-            deviation = self._some.std(axis=0)
-            return (flat - self._some.mean(axis=0)) / np.where(deviation > 0, deviation, 1), -3.0, 3.0
-        return flat, *self._ends
-
-    def _tile(self, x: np.ndarray, alt: str) -> str:
-        flat, low, high = self._scaled(x)
-        if not self._is_image:
-            return pictures.overlay(np.clip(flat, low, high), None, low, high, alt)
-        return pictures.image(flat.reshape(self._image_shape), low, high, alt)
-
-    def _pair(self, x: np.ndarray, x_hat: np.ndarray, alt: str) -> str:
-        (a, low, high), (b, _, _) = self._scaled(x), self._scaled(x_hat)
-        if not self._is_image:
-            return pictures.overlay(np.clip(a, low, high), np.clip(b, low, high), low, high, alt)
-        shape = self._image_shape
-        error = np.abs(a - b).reshape(shape)
-        parts = [
-            pictures.image(a.reshape(shape), low, high, alt),
-            pictures.image(b.reshape(shape), low, high, "reconstruction"),
-            pictures.image(error, 0, high - low, "error"),
-        ]
-        return f'<div class="stack">{"".join(parts)}</div>'
-
-    @property
-    def _image_shape(self) -> tuple[int, ...]:
-        shown = self._view
-        shape: tuple[int, ...] = (shown["height"], shown["width"])
-        return shape if shown["channels"] == 1 else (*shape, shown["channels"])
 
 
 def _section(title: str, body: str, note: str = "") -> str:
