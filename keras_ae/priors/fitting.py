@@ -20,6 +20,10 @@ _ROWS_A_DIMENSION = 5
 _PSEUDO_INPUTS = 500
 """Of a VampPrior, at most; as many as Tomczak and Welling (2018, section 5.1) took for MNIST."""
 _FEWEST_PSEUDO_INPUTS = 100
+_WIDENED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+"""What may be added to the deviations of a VampPrior, in those of the posteriors' means."""
+_WIDENING_SHARE = 0.1
+"""Of the rows, at least, that decides."""
 _FLOOR = 1e-4
 """Least variance of a component along any direction, as a share of the mean variance of z."""
 _EVALUATED = 1 << 24
@@ -72,7 +76,8 @@ def fit_prior(
     - `standard`: N(0, I).
     - `gaussian`, `mixture_4` and on: Gaussians with full covariances, where rows are enough for those.
     - `vamp`: the posteriors of training rows, 500 at most, equally weighted (Tomczak and Welling 2018, "VAE with a
-      VampPrior", equation 9, with rows for pseudo-inputs); of 100 rows or more with a posterior.
+      VampPrior", equation 9, with rows for pseudo-inputs). Where they are too narrow for other training rows, all are
+      convolved with one Gaussian, a kernel (Parzen 1962). Of 100 rows or more with a posterior.
     - `flow`: `gaussian` bent by affine couplings (`FlowPrior`), where there are 200 rows for each of 2 dimensions
       or more.
 
@@ -111,7 +116,7 @@ def fit_prior(
         suffix = "_per_class" if len(groups) > 1 else ""
         candidates |= {kind + suffix: layer for kind, layer in _mixtures(z, groups, frequency, seed).items()}
         if posterior is not None and len(z) >= _FEWEST_PSEUDO_INPUTS:
-            candidates["vamp" + suffix] = _vamp(z, posterior, groups, frequency, seed)
+            candidates["vamp" + suffix] = _vamp(z, posterior, groups, y, frequency, seed)
     for groups in groupings:
         suffix = "_per_class" if len(groups) > 1 else ""
         rows = np.concatenate(groups)
@@ -146,12 +151,29 @@ def _mixtures(z: np.ndarray, groups: _Groups, frequency: np.ndarray, seed: int) 
     return found
 
 
-def _vamp(z: np.ndarray, posterior: Posterior, groups: _Groups, frequency: np.ndarray, seed: int) -> MixturePrior:
-    """The posteriors of some rows of each group."""
+def _vamp(
+    z: np.ndarray, posterior: Posterior, groups: _Groups, y: np.ndarray | None, frequency: np.ndarray, seed: int
+) -> MixturePrior:
+    """The posteriors of some rows of each group, all widened as suits the others best."""
     mean, variance = (part.reshape(len(part), -1).astype("float64") for part in posterior)
     variance = np.maximum(variance, _least_variance(z))
-    some = [_some(rows, max(1, _PSEUDO_INPUTS // len(groups)), seed) for rows in groups]
-    return _layer([(mean[i], variance[i], np.full(len(i), 1 / len(i))) for i in some], frequency)
+    most = max(1, _PSEUDO_INPUTS // len(groups))
+    some = [_some(rows, min(most, max(1, len(rows) - round(_WIDENING_SHARE * len(rows)))), seed) for rows in groups]
+    others = np.setdiff1d(np.concatenate(groups), np.concatenate(some))[:_PSEUDO_INPUTS]
+    of_others = None if y is None or len(groups) == 1 else y[others]
+
+    def widened(by: float) -> list[_Components]:
+        spread = [mean[rows].var(axis=0) for rows in groups]
+        weights = [np.full(len(rows), 1 / len(rows)) for rows in some]
+        return [(mean[i], variance[i] + by**2 * s, w) for i, s, w in zip(some, spread, weights, strict=True)]
+
+    layer = _layer(widened(0.0), frequency)
+    nats = []
+    for by in _WIDENED:
+        layer.set(*_arguments(widened(by), frequency))
+        nats.append(_log_likelihood(layer, z[others], of_others).mean() if len(others) else 0.0)
+    layer.set(*_arguments(widened(_WIDENED[int(np.argmax(nats))]), frequency))
+    return layer
 
 
 def _flow(z: np.ndarray, y: np.ndarray | None, frequency: np.ndarray, seed: int) -> FlowPrior:
