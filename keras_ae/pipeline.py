@@ -32,7 +32,14 @@ from keras_ae.export import (
 )
 from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.labelling import Labels, labels_of
-from keras_ae.layers import RMSELoss, Sampling
+from keras_ae.layers import (
+    ContinuousBernoulliLoss,
+    FeatureGaussianLoss,
+    GaussianLoss,
+    RMSELoss,
+    Sampling,
+    StudentTLoss,
+)
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
@@ -42,6 +49,8 @@ from keras_ae.training import Training, default_latent_dim, finish, measure, mea
 
 MODEL = "model.keras"
 DTYPES = {"float32": "float32", "bfloat16": POLICY}
+_DENSITIES = (RMSELoss, GaussianLoss, FeatureGaussianLoss, StudentTLoss, ContinuousBernoulliLoss)
+"""Of raw x; the other likelihoods are probabilities, which no density of the baseline compares with."""
 _LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 
@@ -316,6 +325,7 @@ def describe(model: Autoencoder) -> dict[str, Any]:
         "latent_shape": list(model.latent_shape),
         "functions": list(model.functions()),
         "epsilon_dim": model.prior.epsilon_dim,
+        "prior": {"components": getattr(model.prior, "components", None)},
         "classes": list(model.classes),
         "conditional": model.conditional,
         "calibration_rows": len(model.p_value.calibration_scores),
@@ -352,7 +362,8 @@ def nll_bound(path: str | Path, k: int = 10) -> Callable[[np.ndarray], np.ndarra
 
 def density_bound(model: Autoencoder, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
     """As `nll_bound`, of a model."""
-    is_density = isinstance(model.reconstruction, RMSELoss) and model.reconstruction.is_likelihood
+    likelihood = getattr(model.reconstruction, "likelihood", model.reconstruction)
+    is_density = isinstance(likelihood, _DENSITIES) and likelihood.is_likelihood
     if not is_density or not isinstance(model.latent, Sampling):
         return None
     return lambda x: -model.log_likelihood(x, k=k).rows

@@ -118,6 +118,24 @@ def test_what_has_no_likelihood_is_refused(recipe, k, message):
         keras_ae.build(recipe, 4, 2, hidden=[4]).log_likelihood(np.zeros((2, 4)), k=k)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options", "found"),
+    [
+        ("vae", {}, True),
+        ("vae", {"likelihood": "feature_gaussian"}, True),
+        ("vae", {"likelihood": "bernoulli"}, False),
+        ("iwae", {}, True),
+        ("rmse_vae", {}, False),
+        ("ae", {}, False),
+    ],
+)
+def test_only_densities_are_compared_with_densities(recipe, options, found):
+    bound = keras_ae.pipeline.density_bound(keras_ae.build(recipe, 4, 2, hidden=[4], **options), k=2)
+    assert (bound is not None) == found
+    if bound is not None:
+        assert np.isfinite(bound(RNG.normal(size=(3, 4)).astype("float32"))).all()
+
+
 def test_an_unknown_likelihood_is_refused():
     with pytest.raises(ValueError, match=r"gaussian.*bernoulli.*Received: 'poisson'"):
         keras_ae.build("vae", 4, 2, likelihood="poisson")

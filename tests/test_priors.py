@@ -209,6 +209,7 @@ def test_a_flow_leaves_with_parity_and_comes_back(tmp_path):
     for figures in manifest["exports"].values():
         assert {"score", "classify", "generate"} <= set(figures["functions"])
     again, deployed = pipeline.load(tmp_path / "a"), keras_ae.runtime.load(tmp_path / "a")
+    assert not deployed.has_gaussian_prior
     for other in (again, deployed):
         np.testing.assert_allclose(other.generate(5, y="b", seed=1), model.generate(5, y="b", seed=1), atol=1e-4)
         np.testing.assert_allclose(other.score(x)["score"], model.score(x)["score"], rtol=1e-4)

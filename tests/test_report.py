@@ -5,7 +5,9 @@ import importlib.util
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from keras_ae.data import load_source, split
 from keras_ae.errors import InputError
 from keras_ae.evaluation.result import LABELS
 from keras_ae.judging import judge
-from keras_ae.report import pictures, write_report
+from keras_ae.report import add_report, pictures, write_report
 from keras_ae.report.page import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -145,12 +147,14 @@ def test_of_many_rows_some_are_looked_at(digits_artifact):
     assert "Of 50 training and 50 test rows, drawn by seed" in text
 
 
-def test_rows_that_are_too_few_to_judge_leave_a_note_in_place_of_a_report(tmp_path):
-    fitted = keras_ae.fit(np.random.default_rng(0).normal(size=(40, 3)), tmp_path / "a", recipe="linear", latent_dim=1)
-    assert fitted.report is None
-    assert any("no report: " in note and "at least 10 rows" in note for note in fitted.manifest["notes"])
-    assert not (tmp_path / "a" / "report.html").exists()
-    verify_files(tmp_path / "a")
+def test_rows_that_are_too_few_to_judge_leave_a_note_in_place_of_a_report(digits_artifact, tmp_path):
+    folder = Path(shutil.copytree(digits_artifact, tmp_path / "a"))
+    (folder / "report.html").unlink()
+    splits = split(load_source("digits"), 0)
+    manifest = add_report(folder, "a", replace(splits, test=splits.test[:4]), lambda what, share: None)
+    assert "no report: `test` must have at least 10 rows" in manifest["notes"][-1]
+    assert not (folder / "report.html").exists()
+    assert verify_files(folder) == manifest
 
 
 def test_the_worst_rows_name_the_columns_that_make_them_so(table_page):
@@ -163,7 +167,7 @@ def test_the_worst_rows_name_the_columns_that_make_them_so(table_page):
     assert [int(number) for number, _ in rows] == worst[:10].tolist()
     parts = model.explain(test[worst[:1]])[0]
     most = [("a", "b", "c")[i] for i in np.argsort(-parts)]
-    assert re.findall(r"<td>(\w) <b>", rows[0][1]) == most
+    assert re.findall(r"<span>(\w) <b>", rows[0][1]) == most
     shares = [int(share) for share in re.findall(r"<b>(\d+)%</b>", rows[0][1])]
     np.testing.assert_allclose(shares, 100 * np.sort(parts / parts.sum())[::-1], atol=0.51)
 

@@ -13,11 +13,11 @@ from keras_ae.priors.mixture import MixturePrior, log_joint
 FEWEST_ROWS = 200
 """Rows for each dimension below which a flow is not tried: at 90 it fell behind mixtures on all data seen."""
 _MOST_ROWS = 20_000
-_LEARNING_RATE = 5e-3
+_LEARNING_RATE = 1e-2
 _BATCH = 256
-_ROUNDS, _STEPS = 40, 25
+_ROUNDS, _STEPS = 24, 25
 """Rounds at most, and steps in each."""
-_PATIENCE = 8
+_PATIENCE = 6
 """Rounds without a better one."""
 _STOPPING = 0.1
 """Share of the rows that says when to stop."""

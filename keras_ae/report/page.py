@@ -145,6 +145,8 @@ class Page:
             titles = [f"{name} test row {number}" for number in numbers[index]]
             pictured = [self._shown.pair(*of_row) for of_row in zip(rows, rebuilt, titles, strict=True)]
             parts.append(f"<h3>{name.capitalize()}</h3>{_grid(pictured, 'tiles')}")
+        if not self._shown.is_image:
+            parts.insert(0, pictures.legend(["input", "reconstruction"]))
         what = "input and reconstruction" + (", and the size of the error" if self._shown.is_image else "")
         return _section("Reconstructions", "".join(parts), f"Test rows by score: {what}. {self._shown.legend}")
 

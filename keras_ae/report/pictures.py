@@ -35,7 +35,7 @@ def lines(curves: dict[str, tuple[Sequence[float], Sequence[float]]], alt: str, 
     drawn = [
         f'<polyline class="s{i % SERIES}" points="{axes.points(x, y)}"/>' for i, (x, y) in enumerate(curves.values())
     ]
-    return _svg([*axes.frame(x_label), *drawn], alt) + _legend(curves)
+    return _svg([*axes.frame(x_label), *drawn], alt) + legend(curves)
 
 
 def histograms(values: dict[str, np.ndarray], alt: str, x_label: str, mark: float | None = None) -> str:
@@ -53,7 +53,7 @@ def histograms(values: dict[str, np.ndarray], alt: str, x_label: str, mark: floa
     if mark is not None:
         x = axes.x(mark)
         drawn.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>')
-    return _svg([*axes.frame(x_label), *drawn], alt) + _legend(values)
+    return _svg([*axes.frame(x_label), *drawn], alt) + legend(values)
 
 
 def points(xy: np.ndarray, group: np.ndarray | None, names: Sequence[str], alt: str) -> str:
@@ -63,7 +63,7 @@ def points(xy: np.ndarray, group: np.ndarray | None, names: Sequence[str], alt: 
     for i, (x, y) in enumerate(xy):
         kind = "none" if group is None else f"s{int(group[i]) % SERIES}" if group[i] >= 0 else "none"
         drawn.append(f'<circle class="{kind}" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.2"/>')
-    return _svg(drawn, alt, WIDTH) + (_legend(names) if group is not None else "")
+    return _svg(drawn, alt, WIDTH) + (legend(names) if group is not None else "")
 
 
 def overlay(x: np.ndarray, x_hat: np.ndarray | None, low: float, high: float, alt: str) -> str:
@@ -128,7 +128,8 @@ def _svg(parts: list[str], alt: str, height: int = HEIGHT, width: int = WIDTH) -
     )
 
 
-def _legend(names: Any) -> str:
+def legend(names: Any) -> str:
+    """Which colour is whose; nothing for a single one."""
     names = list(names)
     if len(names) < 2:
         return ""

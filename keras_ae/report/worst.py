@@ -27,18 +27,17 @@ def worst_rows(model: runtime.Model, judged: Judged, shown: Observations) -> str
     for i, row in enumerate(worst):
         share = parts[i] / max(float(parts[i].sum()), 1e-30)
         cells = "".join(
-            f"<td>{html.escape(shown.column(j))} <b>{share[j]:.0%}</b>"
-            f"<small>{number(float(flat[i, j]))}; AE(x) {number(float(rebuilt[i, j]))}</small></td>"
+            f"<span>{html.escape(shown.column(j))} <b>{share[j]:.0%}</b>"
+            f"<small>{number(float(flat[i, j]))}; AE(x) {number(float(rebuilt[i, j]))}</small></span>"
             for j in np.argsort(-share, kind="stable")[:COLUMNS]
         )
         p_value = f"<td>{scores['p_value'][row]:.2g}</td>" if "p_value" in scores else ""
         lines.append(
             f'<tr><th scope="row">{judged.test_rows[row]:,}</th><td>{number(float(scores["score"][row]))}</td>'
-            f"{p_value}{cells}</tr>"
+            f'{p_value}<td class="why"><div>{cells}</div></td></tr>'
         )
-    head = ["test row", "score", *(["p-value"] if "p_value" in scores else []), "columns that add most"]
-    titles = "".join(f'<th scope="col">{title}</th>' for title in head[:-1])
-    titles += f'<th scope="col" colspan="{min(COLUMNS, flat.shape[1])}">{head[-1]}</th>'
+    head = ["test row", "score", *(["p&#8209;value"] if "p_value" in scores else []), "columns that add most"]
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     table = f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody>"
     note = "The highest scores, and what share of each its three worst columns add; below, the value and AE(x)."
     return f'<h3>Worst rows</h3><p>{note}</p><div class="wide"><table>{table}</table></div>'
