@@ -47,7 +47,9 @@ class Checkpoints(SpanCallback):
             # This epoch has begun already: what other callbacks do then must not be done twice.
             self._restore()
             self.model.position = self._found.step
-        self._found = None
+        if self._found is not None:
+            self._found.arrays.clear()  # the memory of weights and moments
+            self._found = None
         self._seen = self.model.position or 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -43,6 +43,7 @@ from keras_ae.layers import (
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
+from keras_ae.replicas import is_of_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
@@ -114,6 +115,7 @@ def fit(
     progress: Progress = _silent,
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
+    strategy: Any = None,
     **options: Any,
 ) -> Fitted:
     """Splits, scales, trains, measures and, with `out`, exports and verifies: raw data in, a proven artifact out.
@@ -140,6 +142,8 @@ def fit(
         progress: is told in a few words what runs, and its share done where that is known.
         resume: folder of checkpoints, or a `Run`, which says how often. A new folder begins a run; one that was killed
             goes on from its newest whole checkpoint, and ends as if it had not been.
+        strategy: a `tf.distribute.Strategy` that trains on several devices; of several workers, each of which calls
+            this, the first writes the artifact.
         on_divergence: `stop` where a term of the loss is not finite, or `lower_learning_rate` and go on.
         **options: of the recipe and the network.
 
@@ -158,6 +162,10 @@ def fit(
     if precisions and out is None:
         raise InputError("`precisions` are of an artifact, and need `out`.")
     divergence = Divergence(on_divergence)
+    if not writes(strategy):
+        out = None
+    if resume is not None and is_of_workers(strategy):
+        raise InputError("`resume` is of one machine. Received: a strategy of several workers besides.")
     if dtype not in DTYPES:
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
@@ -165,6 +173,7 @@ def fit(
     with (
         contextlib.nullcontext() if resume is None else resume if isinstance(resume, Run) else Run(resume) as run,
         contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder,
+        contextlib.ExitStack() as scope,
     ):
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column)
@@ -181,6 +190,8 @@ def fit(
         shape = splits.train.shape[1:]
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
         keras.utils.set_random_seed(seed)
+        if strategy is not None:
+            scope.enter_context(strategy.scope())
         try:
             model = build(
                 recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], known.classes, **options
@@ -205,11 +216,14 @@ def fit(
             run=run,
             divergence=divergence,
         )
-        if dtype == "bfloat16":
-            model = in_float32(model)
+        scope.close()
+        if dtype == "bfloat16" or strategy is not None:
+            model = in_float32(model)  # on one device, too
         prior = finish(model, splits, known)
         metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
         notes = [*_notes(data, splits, statistics), *known.notes, *divergence.notes]
+        if run is not None and run.found is not None:
+            notes.append(f"training went on after {run.found}, and its seconds are since then")
         if run is not None and run.damaged:
             notes.append(f"damaged checkpoints were passed over for the one before: {', '.join(run.damaged)}")
         manifest = {

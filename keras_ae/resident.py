@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.replicas import scalars_of_workers
+
 _MOST_BYTES = 4 << 30
 _STEPS_COMPILED = 256
 _STEPS_PLAIN = 32
@@ -191,10 +193,11 @@ class ResidentModel(keras.Model):
         """Keras's `compile`; `jit_compile="auto"` compiles the step unless the model holds convolutions.
 
         Most graphs are faster compiled by XLA; convolutions on the CPU are many times slower, and take seconds more
-        to compile (benchmarks/results/training.md).
+        to compile (benchmarks/results/training.md); and it compiles no step that spans several devices.
         """
         if jit_compile == "auto":
-            jit_compile = not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
+            convolutions = any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
+            jit_compile = not convolutions and not _is_distributed()
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._chosen_steps = self.steps_per_execution
 
@@ -207,7 +210,8 @@ class ResidentModel(keras.Model):
         """Keras's `fit`. Arrays without targets stay resident while it runs, and steps run many to a call unless
         `compile` was given `steps_per_execution` or a callback looks at single batches."""
         if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
-            return super().fit(x, y, batch_size=batch_size, **kwargs)
+            with scalars_of_workers():
+                return super().fit(x, y, batch_size=batch_size, **kwargs)
         self._started = time.perf_counter()
         arrays = self._as_inputs("x", x)
         rows = _length(arrays)
@@ -233,8 +237,9 @@ class ResidentModel(keras.Model):
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `evaluate`; arrays without targets run through the same loop as the validation of `fit`."""
         ours = {"verbose", "callbacks", "return_dict"}
-        if not self.compiled or not self._can_stay(x) or y is not None or set(kwargs) - ours:
-            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+        if not self.compiled or not self._can_stay(x) or y is not None or set(kwargs) - ours or _is_distributed():
+            with scalars_of_workers():
+                return super().evaluate(x, y, batch_size=batch_size, **kwargs)
         arrays = self._as_inputs("x", x)
         rows = _length(arrays)
         spans, steps = _spans(rows, min(batch_size or _BATCH, rows), self.steps_per_execution)
@@ -313,9 +318,7 @@ class ResidentModel(keras.Model):
     def _asks_for_more(kwargs: dict[str, Any]) -> bool:
         ours = {"epochs", "verbose", "callbacks", "validation_data", "validation_freq", "validation_batch_size"}
         ours |= {"shuffle", "initial_epoch"}
-        return (
-            any(value is not None for name, value in kwargs.items() if name not in ours) or tf.distribute.has_strategy()
-        )
+        return any(value is not None for name, value in kwargs.items() if name not in ours) or _is_distributed()
 
     def _as_inputs(self, name: str, x: Any) -> Arrays:
         """Rows for each input, cast as Keras would, and always the same for what is traced."""
@@ -361,6 +364,10 @@ class ResidentModel(keras.Model):
                 # Spans of one length, so that what is due after so many steps is due at the end of one.
                 steps = min(steps, math.ceil(callback.most_steps / math.ceil(callback.most_steps / steps)))
         return steps
+
+
+def _is_distributed() -> bool:
+    return bool(tf.distribute.has_strategy())
 
 
 def _length(arrays: Arrays) -> int:

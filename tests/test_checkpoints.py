@@ -172,7 +172,7 @@ def _kill(child, run, share, within_a_write):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
-@pytest.mark.parametrize(("kills", "epochs"), [(2, 40), pytest.param(20, 400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "epochs"), [(2, 20), pytest.param(20, 400, marks=pytest.mark.slow)])
 def test_killed_at_moments_by_chance_a_run_ends_as_one_that_was_not(tmp_path, kills, epochs):
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path / "a"), str(kills), str(epochs)], capture_output=True, text=True

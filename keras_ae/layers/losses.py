@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_ae.layers.latents import bound_log_var, gaussian_kl
+from keras_ae.replicas import LossesOfReplica, global_mean
 
 _Q_FLOOR = 1e-7
 _RMSE_FLOOR = 1e-6
@@ -41,6 +42,7 @@ class LossLayer(keras.layers.Layer):
             name="weight",
         )
         self.tracker = keras.metrics.Mean(name=self.name)
+        object.__setattr__(self, "_losses", LossesOfReplica())  # past Keras's tracker, which takes lists alone
 
     @property
     def is_likelihood(self) -> bool:
@@ -134,10 +136,11 @@ class RMSELoss(LossLayer):
         error = ops.square(ops.cast(x, "float32") - ops.cast(x_hat, "float32"))
         if self.calibrated:
             features = math.prod(x.shape[1:])
-            mse = ops.maximum(ops.mean(error), _RMSE_FLOOR**2)
+            mse = ops.maximum(global_mean(error), _RMSE_FLOOR**2)
             self.add_term(features / 2 * (ops.log(mse) + 1 + math.log(2 * math.pi)), x)
             return x_hat
-        mse = ops.mean(error, axis=None if self.reduction == "batch" else tuple(range(1, len(x.shape))))
+        by_batch = self.reduction == "batch"
+        mse = global_mean(error) if by_batch else ops.mean(error, axis=tuple(range(1, len(x.shape))))
         # The root's derivative is infinite at 0; the inner `where` keeps that branch out of the gradient too.
         positive = ops.not_equal(mse, 0)  # or NaN, which must not pass for 0
         root = ops.where(positive, ops.sqrt(ops.where(positive, mse, 1.0)), 0.0)
