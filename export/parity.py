@@ -45,9 +45,9 @@ class Reference:
             for batch in BATCHES:
                 inputs = {tensor.name: sources[tensor.name][:batch].astype(tensor.dtype) for tensor in function.inputs}
                 cases.append((name, inputs, model.run(name, inputs)))
-        units = np.asarray(getattr(model.scaling, "scale", np.zeros(rows.shape[1:])))
+        units = np.asarray(getattr(model.scaling, "units", getattr(model.scaling, "scale", np.zeros(rows.shape[1:]))))
         scaled = np.asarray(model.scaling(rows) if model.scaling is not None else rows, "float64")
-        score = np.sqrt(np.mean(np.square(scaled)))
+        score = np.sqrt(np.nanmean(np.square(scaled)))
         if model.detector is not None:
             score = np.asarray(model.detector.rounding)
         floors = {"x": units, "x_hat": units, "score": score, "contribution": score}

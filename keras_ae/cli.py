@@ -37,14 +37,26 @@ class Precision(StrEnum):
     float16 = "float16"
 
 
+class Otherwise(StrEnum):
+    """What to do about a row of a table that can't be used."""
+
+    stop = "stop"
+    skip = "skip"
+
+
 # Typer carries its own copy of Click and exports only this subclass of what a wrong command line raises.
 _UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
 _DRIFTED = 3
+_TOLD = 10
+"""Skipped rows that are told of one by one."""
 
 Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .npz, .csv or .parquet.")]
+OnError = Annotated[
+    Otherwise, typer.Option("--on-error", help="A row of a table that can't be used: stop, or skip it and say so.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, and nothing else on stdout.")]
 
 
@@ -122,6 +134,17 @@ def fit(
     on_divergence: Annotated[
         str, typer.Option(help="Where the loss is not finite: stop, or lower_learning_rate and go on.")
     ] = "stop",
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Of a table: leave this column out; repeat.")
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Of a table: JSON of what columns are, {"zip": "categorical"}. [default: from their cells]',
+        ),
+    ] = None,
+    on_error: OnError = Otherwise.stop,
     as_json: Json = False,
 ) -> None:
     """Train on raw data, export, verify: one artifact, raw data in and raw data out.
@@ -132,13 +155,16 @@ def fit(
     Example: keras-ae fit digits --out saved_models/digits
     """
     from keras_ae.data import load_source
+    from keras_ae.data.schema import read_given
     from keras_ae.processor import compilation_cache
 
     options = _options(option or ())
     if labels is not None and no_labels:
         raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")
     run = _run_of(out, resume, minutes=checkpoint_minutes, steps=checkpoint_steps)
-    data = load_source(source, labels)  # before TensorFlow's import, so that a wrong path is told at once
+    given = None if schema is None else read_given(schema)
+    # Before TensorFlow's import, so that a wrong path is told at once.
+    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip)
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with _tensorflow("Training"):
@@ -238,7 +264,7 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
     )
     typer.echo(f"  input      {source['dtype']} (batch, {', '.join(map(str, source['shape']))})")
     if manifest.get("columns"):
-        typer.echo(f"  columns    {', '.join(manifest['columns'])}")
+        typer.echo(f"  columns    {', '.join(_columns(manifest))}")
     typer.echo(f"  latents    {manifest['latent_dim']}")
     if manifest.get("classes"):
         typer.echo(f"  classes    {_some(manifest['classes'])}")
@@ -284,9 +310,9 @@ def verify(artifact: Artifact, as_json: Json = False) -> None:
 
 
 @app.command()
-def encode(artifact: Artifact, rows: Input, out: Out) -> None:
+def encode(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
     """Raw rows to latents z."""
-    _apply("encode", artifact, rows, out)
+    _apply("encode", artifact, rows, out, on_error)
 
 
 @app.command()
@@ -296,9 +322,26 @@ def decode(artifact: Artifact, rows: Input, out: Out) -> None:
 
 
 @app.command()
-def reconstruct(artifact: Artifact, rows: Input, out: Out) -> None:
+def reconstruct(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
     """Raw rows to their reconstructions AE(x), in raw units."""
-    _apply("reconstruct", artifact, rows, out)
+    _apply("reconstruct", artifact, rows, out, on_error)
+
+
+@app.command()
+def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> None:
+    """A table with its missing cells filled, all else as it is.
+
+    Of an artifact that was trained on a table, for columns in which cells were missing then.
+    """
+    from keras_ae import runtime
+    from keras_ae.files import impute_file
+
+    with _rows_progress("impute") as on_rows:
+        filled = impute_file(runtime.load(artifact), rows, out, on_rows)
+    if as_json:
+        return _print_json({"out": str(out), "filled": filled})
+    told = ", ".join(f"{count:,} of {name}" for name, count in filled.items())
+    typer.echo(f"{out}: {told or 'no cells'} filled")
 
 
 @app.command()
@@ -313,6 +356,7 @@ def score(
         float | None,
         typer.Option(help="The same for all rows at once: this share of the alarms is false.", show_default=False),
     ] = None,
+    on_error: OnError = Otherwise.stop,
 ) -> None:
     """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values.
 
@@ -321,7 +365,7 @@ def score(
     """
     if alpha is not None and fdr is not None:
         raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
-    _apply("score", artifact, rows, out, alpha=alpha, rate=fdr)
+    _apply("score", artifact, rows, out, on_error, alpha, fdr)
 
 
 @app.command()
@@ -348,18 +392,18 @@ def monitor(
 
 
 @app.command()
-def explain(artifact: Artifact, rows: Input, out: Out) -> None:
+def explain(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
     """Raw rows to what each column adds to the anomaly score; a row of them sums to its score."""
-    _apply("explain", artifact, rows, out)
+    _apply("explain", artifact, rows, out, on_error)
 
 
 @app.command()
-def classify(artifact: Artifact, rows: Input, out: Out) -> None:
+def classify(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
     """Raw rows to the probability of each class, p(y | x), one column a class.
 
     Of an artifact that was trained with labels.
     """
-    _apply("classify", artifact, rows, out)
+    _apply("classify", artifact, rows, out, on_error)
 
 
 @app.command()
@@ -378,7 +422,9 @@ def generate(
 
     check_output(out)
     model = runtime.load(artifact)
-    write_rows(out, {"x": model.generate(n, label, seed)}, model.columns)
+    x = model.generate(n, label, seed)
+    is_table = model.schema is not None and out.suffix in (".csv", ".parquet")
+    write_rows(out, model.table(x) if is_table else {"x": x}, model.columns)
 
 
 @app.command()
@@ -611,15 +657,36 @@ def _holds(page: Any) -> str:
     return f"with z of {page.points:,} training rows and {page.rows:,} of those rows; --no-rows leaves them out"
 
 
-def _apply(function: str, artifact: Path, source: Path, out: Path, **alarms: float | None) -> None:
+def _apply(
+    function: str,
+    artifact: Path,
+    source: Path,
+    out: Path,
+    on_error: Otherwise = Otherwise.stop,
+    alpha: float | None = None,
+    rate: float | None = None,
+) -> None:
     from keras_ae import runtime
     from keras_ae.data.output import check_output
     from keras_ae.files import run_file
 
     check_output(out)
     model = runtime.load(artifact)
+    skipped: list[Any] = []
+    on_skipped = skipped.extend if on_error is Otherwise.skip else None
     with _rows_progress(function) as on_rows:
-        run_file(model, function, source, out, on_rows, **alarms)
+        run_file(model, function, source, out, on_rows, alpha, rate, on_skipped)
+    for problem in skipped[:_TOLD]:
+        typer.echo(f"skipped: {problem.message}", err=True)
+    if len(skipped) > _TOLD:
+        typer.echo(f"skipped: {len(skipped) - _TOLD:,} more", err=True)
+
+
+def _columns(manifest: dict[str, Any]) -> list[str]:
+    """Names of the columns, with what they are where that is not a number."""
+    kinds = {of["name"]: of["kind"] for of in manifest.get("table", {}).get("columns", ())}
+    shown = {name: kinds.get(name, "numeric") for name in manifest["columns"]}
+    return [name if kind == "numeric" else f"{name} ({kind})" for name, kind in shown.items()]
 
 
 def _some(names: list[str], most: int = 20) -> str:

@@ -2,6 +2,7 @@
 
 KerasAEError
 ├── InputError      what the user gave: a source, rows, an option, a target folder
+│   └── CellError   a cell of a table that is no finite number, where numbers are read
 ├── ArtifactError   a folder that is not a whole, unchanged artifact
 ├── ExportError     a graph that does not leave, or does not agree with Keras
 ├── DivergenceError a loss that is no longer finite
@@ -21,6 +22,10 @@ class InputError(KerasAEError, ValueError):
     """Bad input: the message gives the rule, then what came."""
 
     exit_code = 2
+
+
+class CellError(InputError):
+    """A cell that is missing, or text, where a table is read as an array of numbers."""
 
 
 class ArtifactError(KerasAEError, ValueError):

@@ -114,7 +114,8 @@ def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None
     labels = None
     if found is not None and len(found[0]) <= _MOST_LABELS:
         labels = list(found[0]), [int(i) for i in found[1]["train"][index]]
-    return splits.train[index], labels, None
+    x = splits.train[index]
+    return x if model.schema is None else model.impute(x), labels, None
 
 
 def _points(model: runtime.Model) -> int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import keras
 
+from keras_ae.data.columns import layout
+from keras_ae.data.schema import Schema
 from keras_ae.layers import (
     ActivityLoss,
     AdversarialPriorLoss,
@@ -19,6 +21,8 @@ from keras_ae.layers import (
     Binarize,
     CapacityKLLoss,
     CategoricalKLLoss,
+    ColumnLoss,
+    ColumnScaling,
     CommitmentLoss,
     ContinuousBernoulliLoss,
     Counts,
@@ -75,6 +79,30 @@ class Parts:
     front: keras.layers.Layer | None = None
     scaling: Callable[[], keras.layers.Layer] = Scaling
     output_activation: str | None = None
+
+
+def of_columns(parts: Parts, schema: Schema) -> Parts:
+    """The same for rows of a table: the error or the likelihood of each kind of column, without cells that are missing.
+
+    Raises:
+        ValueError: for a recipe that says itself what x is, or whose terms read x.
+    """
+    loss, where = parts.reconstruction, layout(schema)
+    reads_x = [term.name for term in parts.regularizers if "x" in getattr(term, "reads", ())]
+    if parts.scaling is not Scaling or type(loss) is not RMSELoss or reads_x:
+        what = f"a term, {reads_x[0]}, that reads x" if reads_x else f"{type(loss).__name__}"
+        raise ValueError(
+            "A table with categories, dates or missing cells needs a recipe whose only term on x is an RMSE or a "
+            f"Gaussian likelihood, such as vae. Received: {what}."
+        )
+    levels = tuple(end - first for first, end in where.blocks)
+    return replace(
+        parts,
+        reconstruction=ColumnLoss(where.gaussian, where.bernoulli, levels, loss.initial_weight)
+        if loss.calibrated
+        else RMSELoss(loss.initial_weight, loss.reduction, skip_missing=True),
+        scaling=lambda: ColumnScaling(schema.describe()),
+    )
 
 
 def deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str = "batch") -> Parts:

@@ -1,5 +1,6 @@
 """A file of rows through a function of an artifact, into another file: reading, computing and writing at once."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,13 +8,18 @@ import numpy as np
 
 from keras_ae.alarms import alarms, alarms_of_batch, check_level
 from keras_ae.data.batches import ahead, read_batches
+from keras_ae.data.cells import Problem, cell_batches
 from keras_ae.data.output import check_output, write_batches
+from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.tables import Rows
 from keras_ae.errors import InputError
 from keras_ae.runtime import Model
 
 OnRows = Callable[[int, int | None], None]
+OnSkipped = Callable[[list[Problem]], None]
 _KEYS = {"x_hat": "x"}  # in a file there is but one x
+_OF_ROWS = ("decode", "reconstruct")
+"""Functions that give rows, and of a table a table."""
 
 
 def run_file(
@@ -24,12 +30,13 @@ def run_file(
     on_rows: OnRows = lambda done, total: None,
     alpha: float | None = None,
     rate: float | None = None,
+    on_skipped: OnSkipped | None = None,
 ) -> None:
     """Runs `encode`, `decode`, `reconstruct`, `score`, `explain` or `classify` on every row of a file, in batches.
 
     One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the file,
-    unless one of the two is an .npz. A table's columns are matched by name with those trained on; the one that held the
-    labels may be there, and is not looked at.
+    unless one of the two is an .npz. A table's columns are matched by name with those trained on; those that held the
+    labels or were dropped may be there, and are not looked at.
 
     Args:
         model: from `keras_ae.runtime.load`.
@@ -39,6 +46,7 @@ def run_file(
         on_rows: is told the rows written, and those of the file where it tells.
         alpha: of `score`: adds a column `anomaly`, 1 where the p-value is at most this.
         rate: likewise, by `keras_ae.alarms.alarms_of_batch` over all rows, whose scores are then held in memory.
+        on_skipped: goes on where a row of a table can't be used, and is told why; its results are missing then.
 
     Raises:
         InputError: for rows that the function can't take, by their number in the file; for files that can't be read
@@ -51,17 +59,104 @@ def run_file(
             check_level(name, level)
             if "p_value" not in model.signatures[function]["outputs"]:
                 raise InputError("Alarms need p-values, which this artifact's model was not calibrated for.")
-    labels = model.manifest.get("labels_column")
-    total, batches = read_batches(source, without=() if labels is None else (labels,))
-    taken = model.columns if function != "decode" else None
-    results = ahead(model.stream(function, (arranged(rows, taken, source) for rows in batches)))
+    skipped: deque[list[int]] = deque()
+    total, batches = _read(model, function, source, skipped, on_skipped)
+    results = ahead(model.stream(function, batches))
+    if on_skipped is not None:
+        results = _without(results, skipped)
     if alpha is not None:
-        results = ({**arrays, "anomaly": alarms(arrays["p_value"], alpha).astype("float32")} for arrays in results)
+        results = (_judged(arrays, lambda p: alarms(p, alpha)) for arrays in results)
     elif rate is not None:
         results = _judged_together(results, rate)
-    columns = model.columns if function in ("decode", "reconstruct", "explain") else None
+    columns = model.columns if function in (*_OF_ROWS, "explain") else None
     columns = model.classes if function == "classify" else columns
+    if function in _OF_ROWS and model.schema is not None and out.suffix in (".csv", ".parquet"):
+        results = (model.schema.table(next(iter(arrays.values()))) for arrays in results)
     write_batches(out, _counted(results, total, on_rows), columns)
+
+
+def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda done, total: None) -> dict[str, int]:
+    """A table with its missing cells filled (`keras_ae.imputation.impute`), all else as it is, columns that the model
+    does not look at among them.
+
+    Returns:
+        The cells filled, by column.
+    """
+    check_output(out)
+    schema = _schema(model, source)
+    ignored = _ignored(model)
+    filled: dict[str, int] = {}
+
+    def tables() -> Iterator[dict[str, np.ndarray]]:
+        for cells in cell_batches(source):
+            x, problems = schema.encode(cells, ignored)
+            check_problems(problems)
+            made = schema.table(model.impute(x))
+            for i, name in enumerate(schema.names):
+                missing = np.isnan(x[:, i])
+                filled[name] = filled.get(name, 0) + int(missing.sum())
+                column = np.array(cells.columns[name], object)
+                column[missing] = made[name][missing]
+                cells.columns[name] = column
+            yield {name: np.array(column, object) for name, column in cells.columns.items()}
+
+    write_batches(out, _counted(tables(), None, on_rows))
+    return {name: count for name, count in filled.items() if count}
+
+
+def rows_of(model: Model, source: Path) -> np.ndarray:
+    """All rows of a file, as the model takes them; their columns are matched by name with those trained on."""
+    _, batches = _read(model, "score", source, deque(), None)
+    return np.concatenate(list(batches))
+
+
+def _ignored(model: Model) -> tuple[str, ...]:
+    labels = model.manifest.get("labels_column")
+    return (*model.manifest.get("dropped", ()), *(() if labels is None else (labels,)))
+
+
+def _schema(model: Model, source: Path) -> Schema:
+    if source.suffix not in (".csv", ".parquet") or model.columns is None:
+        raise InputError(
+            f"Cells are of a .csv or .parquet, for a model that was trained on a table. Received: {source.name}."
+        )
+    return model.schema or Schema.of_numbers(model.columns)
+
+
+def _read(
+    model: Model, function: str, source: Path, skipped: deque[list[int]], on_skipped: OnSkipped | None
+) -> tuple[int | None, Iterator[np.ndarray]]:
+    """The number of rows, where the file tells, and what the function takes of them, in batches; a row that is skipped
+    has zeros, and its position in `skipped`.
+    """
+    has_cells = model.schema is not None and source.suffix in (".csv", ".parquet")
+    if function == "decode" or not (has_cells or on_skipped is not None):
+        total, batches = read_batches(source, without=_ignored(model))
+        taken = model.columns if function != "decode" else None
+        return total, (arranged(rows, taken, source) for rows in batches)
+    schema = _schema(model, source)
+
+    def encoded() -> Iterator[np.ndarray]:
+        for cells in cell_batches(source, _ignored(model)):
+            x, problems = schema.encode(cells)
+            if problems and on_skipped is None:
+                check_problems(problems)
+            bad = sorted({problem.row for problem in problems})
+            if on_skipped is not None and problems:
+                on_skipped(problems)
+            skipped.append(bad)
+            x[bad] = 0.0
+            yield x
+
+    return None, encoded()
+
+
+def _without(results: Iterator[dict[str, np.ndarray]], skipped: deque[list[int]]) -> Iterator[dict[str, np.ndarray]]:
+    for arrays in results:
+        rows = skipped.popleft()
+        for array in arrays.values():
+            array[rows] = np.nan
+        yield arrays
 
 
 def arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path) -> np.ndarray:
@@ -77,11 +172,19 @@ def arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path) -> np.nd
     return rows.x[:, [rows.columns.index(name) for name in columns]]
 
 
+def _judged(arrays: dict[str, np.ndarray], judge: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    """The results with an alarm for each row that has a p-value."""
+    known = ~np.isnan(arrays["p_value"])
+    anomaly = np.full(len(known), np.nan, "float32")
+    anomaly[known] = judge(arrays["p_value"][known])
+    return {**arrays, "anomaly": anomaly}
+
+
 def _judged_together(results: Iterator[dict[str, np.ndarray]], rate: float) -> Iterator[dict[str, np.ndarray]]:
     parts = list(results)
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     if parts:
-        yield {**whole, "anomaly": alarms_of_batch(whole["p_value"], rate).astype("float32")}
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        yield _judged(whole, lambda p: alarms_of_batch(p, rate))
 
 
 def _counted(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_ae import runtime
+from keras_ae.data.columns import features, rows
 from keras_ae.data.sources import Source
 from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation, evaluate
@@ -22,7 +23,7 @@ class Judged:
 
     Attributes:
         evaluation: the numbers and the verdict.
-        splits: raw rows, as `fit` split them.
+        splits: raw rows, as `fit` split them; missing cells of a table are filled.
         samples: of the model, raw rows.
         test_rows: numbers of the test rows that were looked at, among all test rows.
         all_rows: whether every row was looked at.
@@ -89,14 +90,18 @@ def judge(
     index = {name: np.sort(rng.permutation(size)[:most]) for name, size in sizes.items()}
     splits = _rows_of(splits, index)
     progress("running the model", None)
+    schema = model.schema
+    if schema is not None:  # samples have no missing cells, and what has some would be told from them by that
+        splits = replace(splits, **{name: model.impute(rows) for name, rows in splits.parts().items()})
     scores = model.score(splits.test)
     samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
+    train, test = splits.train, splits.test
     evaluation = evaluate(
-        splits.train,
-        splits.test,
-        samples,
+        model.features(train),
+        model.features(test),
+        model.features(samples),
         latent_dim=model.latent_dim,
-        reconstructed=(model.reconstruct(splits.train), model.reconstruct(splits.test)),
+        reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),
         z=(model.encode(splits.train), model.encode(splits.test)),
         labels=complete_labels(splits, model.classes),
         score=scores["score"],
@@ -104,6 +109,7 @@ def judge(
         nll=None if nll is None else nll(splits.test),
         max_rows=max_rows,
         seed=seed,
+        valid=None if schema is None else lambda f: features(schema, rows(schema, f)),
         progress=progress,
     )
     return Judged(evaluation, splits, samples, index["test"], most is None or max(sizes.values()) <= most)

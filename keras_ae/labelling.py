@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_ae.data import Source, Splits, Statistics
+from keras_ae.data import ColumnStatistics, Source, Splits, Statistics
 from keras_ae.data.labels import UNKNOWN, Classes
 from keras_ae.data.spreading import spread_labels
 from keras_ae.errors import InputError
@@ -38,7 +38,9 @@ class Labels:
         return known if np.sum(known != UNKNOWN) >= _FEWEST_TO_CALIBRATE else self.learned["calibration"]
 
 
-def labels_of(data: Source, splits: Splits, statistics: Statistics, asked: bool | None, seed: int) -> Labels:
+def labels_of(
+    data: Source, splits: Splits, statistics: Statistics | ColumnStatistics, asked: bool | None, seed: int
+) -> Labels:
     """The labels to learn from.
 
     Args:
@@ -79,7 +81,7 @@ def _check_train(classes: Classes, train: np.ndarray) -> None:
 
 
 def _filled(
-    known: dict[str, np.ndarray], splits: Splits, statistics: Statistics, seed: int
+    known: dict[str, np.ndarray], splits: Splits, statistics: Statistics | ColumnStatistics, seed: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """The labels with those that could be spread, and a note."""
     rows = np.concatenate([statistics.scaled(getattr(splits, name)) for name in _FITTED])

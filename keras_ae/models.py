@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_ae.data.labels import UNKNOWN, label_index
+from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
-from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.layers import AnomalyScore, ColumnScaling, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
 from keras_ae.layers.detection import BANK, EXACT
 from keras_ae.layers.neighbours import limited
 from keras_ae.likelihood import LogLikelihood, log_likelihood
@@ -43,8 +44,8 @@ class Autoencoder(ResidentModel):
         regularizers: loss layers called on the tensors that their `reads` names (`x`, `posterior`, `z`, `x_hat`,
             `label`, `logits`); a layer without `reads` is called on z. One that has `bind(encoder, decoder, latent)`
             is given them first, and must not track them.
-        scaling: layer between raw and scaled units, with an `inverse` argument (Scaling, Proportions); None for x as
-            it is.
+        scaling: layer between raw and scaled units, with an `inverse` argument (Scaling, Proportions, ColumnScaling);
+            None for x as it is. Where a row has another shape in scaled units it says `raw_shape`.
         input_dtype: of raw x, for instance "uint8" for pixels.
         classes: names of the classes, where observations have labels.
         classifier: Keras model from z (batch, ...) to logits (batch, classes), trained by a loss layer among the
@@ -76,6 +77,7 @@ class Autoencoder(ResidentModel):
         _check_one_input("encoder", encoder)
         reconstruction = reconstruction if reconstruction is not None else RMSELoss()
         shape = tuple(encoder.input_shape[1:])
+        raw_shape = tuple(getattr(scaling, "raw_shape", shape))
         classes = tuple(str(name) for name in classes)
         conditional = _check_decoder(decoder, classes)
         _check_classifier(classifier, classes)
@@ -84,7 +86,7 @@ class Autoencoder(ResidentModel):
             if hasattr(term, "bind"):
                 term.bind(encoder, decoder, latent)
 
-        x = keras.Input(shape, dtype=input_dtype, name="x")
+        x = keras.Input(raw_shape, dtype=input_dtype, name="x")
         label = keras.Input((), dtype="int32", name="label") if classes else None
         terms = _Terms([reconstruction, *regularizers])
         tensors = {"x": scaling(x) if scaling is not None else x}
@@ -112,7 +114,7 @@ class Autoencoder(ResidentModel):
         self.regularizers = list(regularizers)
         self.scaling = scaling
         self.raw_dtype = str(input_dtype)
-        self.raw_shape = shape
+        self.raw_shape = raw_shape
         self.classes = classes
         self.classifier = classifier
         self.conditional = conditional
@@ -210,12 +212,15 @@ class Autoencoder(ResidentModel):
             graphs["classify"] = (x, {"probability": ops.softmax(self._logits(scaled, mean), axis=-1)})
         x_hat = self._best_guess(scaled, mean)
         graphs["reconstruct"] = (x, {"x_hat": self._raw(x_hat, like=x)})
+        observed, expected = self._comparable(scaled, x_hat)
         if self.detector is not None:
-            score, contribution = self.detector([scaled, x_hat, mean, _LogPrior(self.prior)(mean)])
+            score, contribution = self.detector([observed, expected, mean, _LogPrior(self.prior)(mean)])
+            if isinstance(self.scaling, ColumnScaling):
+                contribution = self.scaling.by_column(contribution)
             graphs["explain"] = (x, {"contribution": ops.reshape(contribution, (-1, *self.raw_shape))})
         else:
-            axes = tuple(range(1, len(x.shape)))
-            error = ops.square(ops.cast(scaled, "float32") - ops.cast(x_hat, "float32"))
+            axes = tuple(range(1, len(observed.shape)))
+            error = ops.square(ops.cast(observed, "float32") - ops.cast(expected, "float32"))
             score = ops.sqrt(ops.mean(error, axis=axes))
         scores = {"score": score}
         if len(self.p_value.calibration_scores):
@@ -234,6 +239,12 @@ class Autoencoder(ResidentModel):
         """x in scaled units, and the posterior mean."""
         scaled = self.scaling(x) if self.scaling is not None else x
         return scaled, _at_inference(self.latent, self.encoder(scaled, training=False))
+
+    def _comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
+        """x and x_hat in scaled units, alike where x is missing."""
+        if not isinstance(self.scaling, ColumnScaling):
+            return scaled, x_hat
+        return self.scaling.filled(scaled), self.scaling.known(scaled, x_hat)
 
     def _opinions(self, scaled: Any, mean: Any) -> list[Any]:
         """Logits (batch, classes) of p(y | x) by Bayes' rule, and by the head where there is one."""
@@ -286,13 +297,20 @@ class Autoencoder(ResidentModel):
         kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         scaled, mean = self._encoded(rows)
-        graph = keras.Model(rows, [scaled, self._best_guess(scaled, mean), mean, _LogPrior(self.prior)(mean)])
+        compared = self._comparable(scaled, self._best_guess(scaled, mean))
+        graph = keras.Model(rows, [*compared, mean, _LogPrior(self.prior)(mean)])
         train, unseen = (_in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
         self.set_detector(AnomalyScore.fitted(train, unseen))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
         """Puts another layer behind `score`; None for the RMSE of a row."""
         self._replace("detector", detector)
+
+    def scaled_pair(self, x: np.ndarray, batch_size: int = 1024) -> list[np.ndarray]:
+        """Raw rows as x and x_hat in scaled units, NaN in x where a value is missing."""
+        rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
+        scaled, mean = self._encoded(rows)
+        return _in_batches(keras.Model(rows, [scaled, self._best_guess(scaled, mean)]), x, batch_size)
 
     def _opinions_of(self, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
@@ -395,6 +413,10 @@ class Autoencoder(ResidentModel):
         if self.detector is None:
             raise ValueError("`explain` needs a detector: call `fit_detector` first. Received a model without one.")
         return self.run("explain", x, batch_size)["contribution"]
+
+    def impute(self, x: np.ndarray, steps: int = STEPS) -> np.ndarray:
+        """Raw rows (rows, columns) with missing cells (NaN) filled: `keras_ae.imputation.impute`."""
+        return impute(self, x, steps)
 
     def classify(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""

@@ -8,9 +8,8 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.alarms import alarms, check_level
-from keras_ae.data.tables import read_rows
 from keras_ae.errors import ArtifactError, InputError
-from keras_ae.files import arranged
+from keras_ae.files import rows_of
 from keras_ae.runtime import load
 
 REFERENCE = "reference.npz"
@@ -82,10 +81,7 @@ def keep_reference(folder: Path, rows: np.ndarray, seed: int = 0) -> None:
 
 def monitor_file(path: str | Path, source: Path, level: float = 0.001) -> Drift:
     """`monitor` on the rows of a file, whose columns are matched by name with those trained on."""
-    manifest = artifact.read_manifest(Path(path))
-    columns, labels = manifest.get("columns"), manifest.get("labels_column")
-    rows = read_rows(source, without=() if labels is None else (labels,))
-    return monitor(path, arranged(rows, tuple(columns) if columns else None, source), level)
+    return monitor(path, rows_of(load(path), source), level)
 
 
 def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0) -> Drift:
@@ -122,7 +118,8 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         raise ArtifactError(f"{path} has no p-values: `calibrate` the model before it is saved.")
 
     def compared(of: str, a: np.ndarray, b: np.ndarray) -> Shift:
-        found = ks_2samp(a, b)
+        # A missing cell is a value of its own, below all others.
+        found = ks_2samp(*(np.nan_to_num(part, nan=-np.inf) for part in (a, b)))
         return Shift(of, float(found.statistic), float(found.pvalue))
 
     z, z_new = (model.encode(rows).reshape(len(rows), -1) for rows in (reference, x))

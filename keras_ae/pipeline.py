@@ -16,7 +16,8 @@ import numpy as np
 
 from keras_ae import __version__, artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
-from keras_ae.data import Splits, Statistics, fit_scaling, load_source, split
+from keras_ae.data import ColumnStatistics, Splits, Statistics, fit_columns, fit_scaling, load_source, split
+from keras_ae.data.columns import layout
 from keras_ae.data.sources import Source
 from keras_ae.divergence import Divergence
 from keras_ae.errors import ArtifactError, ExportError, InputError
@@ -33,6 +34,7 @@ from keras_ae.export import (
 from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.labelling import Labels, labels_of
 from keras_ae.layers import (
+    ColumnScaling,
     ContinuousBernoulliLoss,
     FeatureGaussianLoss,
     GaussianLoss,
@@ -42,6 +44,7 @@ from keras_ae.layers import (
 )
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
+from keras_ae.provenance import source_of
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.replicas import is_of_workers, writes
 from keras_ae.report import REPORT, add_report
@@ -98,7 +101,7 @@ class Fitted:
 
 
 def fit(
-    source: str | Path | np.ndarray | Source,
+    source: Any,
     out: str | Path | None = None,
     recipe: str = DEFAULT,
     latent_dim: int | None = None,
@@ -121,7 +124,8 @@ def fit(
     """Splits, scales, trains, measures and, with `out`, exports and verifies: raw data in, a proven artifact out.
 
     Args:
-        source: `digits`, `mnist`, ..., a file, a folder of images, or an array (rows, ...).
+        source: `digits`, `mnist`, ..., a file, a folder of images, an array (rows, ...), a DataFrame or a dictionary of
+            columns; or what `keras_ae.data.load_source` made of one, with columns dropped or their kinds given.
         out: folder of the artifact, new or to be replaced; nothing is left there unless everything is verified.
         recipe: a key of `keras_ae.recipes.RECIPES`.
         latent_dim: numbers in z; by default 16, or half the features where they are few.
@@ -178,7 +182,8 @@ def fit(
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column)
         splits = split(data, seed, test)
-        statistics = fit_scaling(splits.train)
+        statistics = _statistics(data, splits)
+        schema = statistics.schema if isinstance(statistics, ColumnStatistics) else None
         known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
         if run is not None:
             asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
@@ -188,13 +193,21 @@ def fit(
             if run.found is not None:
                 progress(f"going on after {run.found}", None)
         shape = splits.train.shape[1:]
-        latent_dim = latent_dim or default_latent_dim(splits.train[0].size)
+        latent_dim = latent_dim or default_latent_dim(splits.train[0].size if schema is None else layout(schema).size)
         keras.utils.set_random_seed(seed)
         if strategy is not None:
             scope.enter_context(strategy.scope())
         try:
             model = build(
-                recipe, shape, latent_dim, network, splits.train.dtype.name, DTYPES[dtype], known.classes, **options
+                recipe,
+                shape,
+                latent_dim,
+                network,
+                splits.train.dtype.name,
+                DTYPES[dtype],
+                known.classes,
+                schema=schema,
+                **options,
             )
         except (TypeError, ValueError) as error:
             given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
@@ -221,7 +234,7 @@ def fit(
             model = in_float32(model)  # on one device, too
         prior = finish(model, splits, known)
         metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
-        notes = [*_notes(data, splits, statistics), *known.notes, *divergence.notes]
+        notes = [*data.rows.notes, *_notes(data, splits, statistics), *known.notes, *divergence.notes]
         if run is not None and run.found is not None:
             notes.append(f"training went on after {run.found}, and its seconds are since then")
         if run is not None and run.damaged:
@@ -232,6 +245,8 @@ def fit(
             "network": network or RECIPES[recipe].network or default_network(shape),
             "source": data.name,
             "columns": list(data.rows.columns) if data.rows.columns else None,
+            "dropped": list(data.rows.schema.dropped) if data.rows.schema else [],
+            "rows_skipped": data.rows.skipped,
             "labels_column": data.labels,
             "seed": seed,
             "scaling": "shared" if statistics.shared else "per feature",
@@ -325,7 +340,8 @@ def write(
 def _reference(model: Autoencoder, rows: np.ndarray | None) -> Reference:
     if rows is None or len(rows) < max(BATCHES):
         rows = reference_rows(model)
-    return Reference.of(model, rows[: max(BATCHES)])
+    rows = rows[: max(BATCHES)]
+    return Reference.of(model, model.scaling.hard_rows(rows) if isinstance(model.scaling, ColumnScaling) else rows)
 
 
 def describe(model: Autoencoder) -> dict[str, Any]:
@@ -341,6 +357,7 @@ def describe(model: Autoencoder) -> dict[str, Any]:
         "epsilon_dim": model.prior.epsilon_dim,
         "prior": {"components": getattr(model.prior, "components", None)},
         "classes": list(model.classes),
+        **_table_of(model),
         "conditional": model.conditional,
         "calibration_rows": len(model.p_value.calibration_scores),
         "versions": {"keras_ae": __version__, **versions},
@@ -365,6 +382,12 @@ def load(path: str | Path) -> Autoencoder:
     if not isinstance(model, Autoencoder):
         raise ArtifactError(f"{path} must hold a keras_ae Autoencoder. Received: {type(model).__name__}.")
     return model
+
+
+def _table_of(model: Autoencoder) -> dict[str, Any]:
+    if not isinstance(model.scaling, ColumnScaling):
+        return {}
+    return {"columns": list(model.scaling.schema.names), "table": model.scaling.schema.describe()}
 
 
 def nll_bound(path: str | Path, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -486,14 +509,19 @@ def predicting(path: str | Path) -> Callable[[str, np.ndarray], Callable[[], obj
 
 
 def _calibration_rows(manifest: dict[str, Any], source: Any) -> np.ndarray:
-    source = manifest.get("source") if source is None else source
-    if source is None:
+    if source is None and manifest.get("source") is None:
         raise InputError("The artifact does not name what it was trained on: `source` must give its calibration rows.")
     try:
-        data = source if isinstance(source, Source) else load_source(source)
+        data = source_of(manifest, source)
     except InputError as error:
         raise InputError(f"{error} `source` must be what the artifact was trained on.") from error
     return split(data, manifest["seed"]).calibration if "seed" in manifest else data.rows.x
+
+
+def _statistics(data: Source, splits: Splits) -> Statistics | ColumnStatistics:
+    if data.rows.schema is None or data.rows.schema.is_plain:
+        return fit_scaling(splits.train)
+    return ColumnStatistics(fit_columns(data.rows.schema, splits.train))
 
 
 def _check_precisions(precisions: Sequence[str]) -> None:
@@ -537,7 +565,7 @@ def _check_sign(model: Autoencoder, data: Source) -> None:
         )
 
 
-def _notes(data: Source, splits: Splits, statistics: Statistics) -> list[str]:
+def _notes(data: Source, splits: Splits, statistics: Statistics | ColumnStatistics) -> list[str]:
     notes = []
     if statistics.constant and data.rows.columns:
         names = [data.rows.columns[i] for i in statistics.constant]

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_ae.data import load_source, split
 from keras_ae.data.labels import UNKNOWN, Classes
+from keras_ae.data.schema import Schema
 from keras_ae.data.sources import Source
 from keras_ae.data.splits import Splits
 from keras_ae.errors import InputError
@@ -29,8 +30,7 @@ def fitted_splits(
     """
     if "splits" not in manifest:
         raise InputError(f"{path} must come from `fit`, which keeps the hashes of its splits. Received: one of `save`.")
-    source = manifest["source"] if source is None else source
-    data = source if isinstance(source, Source) else load_source(source, manifest.get("labels_column"))
+    data = source_of(manifest, source)
     splits = split(data, manifest["seed"])
     for name, rows in splits.parts().items():
         if hashlib.sha256(rows.tobytes()).hexdigest() != manifest["splits"][name]["sha256"]:
@@ -39,6 +39,21 @@ def fitted_splits(
                 f"Received: {data.name!r}, whose {name} rows differ."
             )
     return splits
+
+
+def source_of(manifest: dict[str, Any], source: Any = None) -> Source:
+    """The source that a manifest names, or another one, with its labels, columns and kinds as they were in `fit`."""
+    source = manifest["source"] if source is None else source
+    if isinstance(source, Source):
+        return source
+    schema = Schema.of(manifest["table"]) if manifest.get("table") else None
+    return load_source(
+        source,
+        manifest.get("labels_column"),
+        schema,
+        () if schema is not None else manifest.get("dropped", ()),
+        manifest.get("rows_skipped", False),
+    )
 
 
 def known_labels(splits: Splits, classes: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:

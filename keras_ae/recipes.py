@@ -10,8 +10,10 @@ from typing import Any
 import keras
 
 from keras_ae import families
-from keras_ae.families import Parts
-from keras_ae.layers import CrossEntropyLoss, Sampling
+from keras_ae.data.columns import layout
+from keras_ae.data.schema import Schema
+from keras_ae.families import Parts, of_columns
+from keras_ae.layers import CrossEntropyLoss, Filled, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
 
@@ -217,6 +219,7 @@ def build(
     dtype: str = "float32",
     classes: Sequence[str] = (),
     conditional: bool = False,
+    schema: Schema | None = None,
     **options: Any,
 ) -> Autoencoder:
     """Builds an untrained autoencoder of a named family.
@@ -230,12 +233,16 @@ def build(
         dtype: policy of encoder and decoder, such as "mixed_bfloat16"; losses are in float32.
         classes: names of the classes of labels. A head on z learns p(y | x) beside the rest.
         conditional: the decoder takes the label too, and p(y | x) follows by Bayes' rule instead, as in `cvae`.
+        schema: of a table that is more than finite numbers, with the statistics of training rows (`fit_columns`); the
+            encoder takes its features, and x its columns.
         **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
 
     Raises:
         ValueError: for an unknown recipe, network or option, and for values that make no sense.
     """
     shape = (input_shape,) if isinstance(input_shape, int) else tuple(int(n) for n in input_shape)
+    if schema is not None:
+        shape = (layout(schema).size,)
     entry = _choose("recipe", recipe, RECIPES)
     if entry.network is not None and network not in (None, entry.network):
         raise ValueError(f"Recipe {recipe!r} needs network {entry.network!r}. Received: {network!r}.")
@@ -252,6 +259,9 @@ def build(
         raise ValueError(f"Unknown option {unknown[0]!r} for recipe {recipe!r}. Its options: {known}.")
     for_network = {name: value for name, value in options.items() if name in network_options}
     parts = entry.parts(shape, **{name: value for name, value in options.items() if name in entry.options})
+    if schema is not None:
+        parts = of_columns(parts, schema)
+    fronts = [*([Filled(name="filled")] if schema is not None else []), *([parts.front] if parts.front else [])]
 
     if classes and getattr(parts.latent, "samples", 1) > 1:
         raise ValueError(
@@ -260,9 +270,11 @@ def build(
         )
     with _policy(dtype):
         encoder = builders.encoder(shape, latent_dim, gaussian=isinstance(parts.latent, Sampling), **for_network)
-        if parts.front is not None:
-            x = keras.Input(shape, name="x")
-            encoder = keras.Model(x, encoder(parts.front(x)), name="encoder")
+        if fronts:
+            x = given = keras.Input(shape, name="x")
+            for front in fronts:
+                given = front(given)
+            encoder = keras.Model(x, encoder(given), name="encoder")
         width = latent_dim + (len(classes) if conditional else 0)
         decoder = builders.decoder(
             shape,

@@ -10,9 +10,13 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.data.batches import ahead
+from keras_ae.data.cells import cells_of, is_table
+from keras_ae.data.columns import features
 from keras_ae.data.labels import label_index
+from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.tables import check_finite
 from keras_ae.errors import ArtifactError, InputError
+from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
 from keras_ae.signatures import signatures
 
@@ -24,11 +28,15 @@ _PROGRESS_AFTER = 2.0  # seconds
 class Model:
     """The functions of one artifact, NumPy in and NumPy out. Made by `load`.
 
+    Raw x may also be a table, a DataFrame or a dictionary of columns; `reconstruct`, `impute` and `explain` give back
+    one then.
+
     Attributes:
         manifest: of the artifact.
         input_shape: of one raw observation.
         latent_dim: numbers in z.
         columns: names of the features, where the model was trained on a table.
+        schema: what they are, where they are more than finite numbers; a row has codes, days and NaN then.
         classes: names of the classes, where it was trained with labels.
         signatures: inputs and outputs of each function, by name: shapes without the batch, and dtypes.
     """
@@ -42,6 +50,7 @@ class Model:
         self.latent_shape = tuple(manifest["latent_shape"])
         self.latent_dim = int(manifest["latent_dim"])
         self.columns = tuple(manifest["columns"]) if manifest.get("columns") else None
+        self.schema = Schema.of(manifest["table"]) if manifest.get("table") else None
         self.classes = tuple(manifest.get("classes") or ())
         self.signatures = signatures(manifest)
         self._dtype = np.dtype(manifest["input"]["dtype"])
@@ -67,18 +76,33 @@ class Model:
             )
         return self._run("decode", inputs)["x"]
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+    def reconstruct(self, x: Any) -> Any:
         """AE(x) in raw units, deterministic."""
-        return self._run("reconstruct", {"x": self._rows(x)})["x_hat"]
+        return self._like(x, self._run("reconstruct", {"x": self._rows(x)})["x_hat"])
+
+    def impute(self, x: Any, steps: int = STEPS) -> Any:
+        """Raw rows with missing cells (NaN) filled: `keras_ae.imputation.impute`. All else of a table stays."""
+        rows = self._rows(x)
+        filled = impute(self, rows, steps)
+        if not is_table(x):
+            return filled
+        made = self.table(filled)
+        for i, name in enumerate(made):
+            given = np.array(x[name], object)
+            made[name] = np.where(np.isnan(rows[:, i]), np.array(made[name], object), given)
+        return _table_like(x, made)
 
     def score(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
         return self._run("score", {"x": self._rows(x)})
 
-    def explain(self, x: np.ndarray) -> np.ndarray:
+    def explain(self, x: Any) -> Any:
         """What each feature adds to the score of raw x, (rows, ...); over a row it sums to that."""
         self.check("explain")
-        return self._run("explain", {"x": self._rows(x)})["contribution"]
+        contribution = self._run("explain", {"x": self._rows(x)})["contribution"]
+        return (
+            _table_like(x, dict(zip(self.columns or (), contribution.T, strict=True))) if is_table(x) else contribution
+        )
 
     def classify(self, x: np.ndarray) -> np.ndarray:
         """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
@@ -156,12 +180,42 @@ class Model:
         limits = np.iinfo(self._dtype)
         return np.clip(np.rint(x), limits.min, limits.max).astype(self._dtype)
 
+    def table(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Raw rows (rows, columns) as columns of cells by name: numbers, text, booleans, ISO dates."""
+        if self.columns is None:
+            raise InputError("A table needs columns. Received: a model that was not trained on one.")
+        return (self.schema or Schema.of_numbers(self.columns)).table(np.asarray(x))
+
+    def rows(self, table: Any) -> np.ndarray:
+        """The other way: a DataFrame or a dictionary of columns, in any order, as raw rows (rows, columns).
+
+        Raises:
+            InputError: for a cell that can't be used, by row and column, or columns that are not those trained on.
+        """
+        if self.columns is None:
+            raise InputError("`x` must be an array: the model was not trained on a table. Received: a table.")
+        ignored = (*self.manifest.get("dropped", ()), self.manifest.get("labels_column"))
+        x, problems = (self.schema or Schema.of_numbers(self.columns)).encode(cells_of(table, "`x`"), ignored)
+        check_problems(problems)
+        return x
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Raw rows without missing cells as numbers that have distances: of a table its features, other rows as they
+        are.
+        """
+        return x if self.schema is None else features(self.schema, np.asarray(x, "float32"))
+
+    def _like(self, x: Any, rows: np.ndarray) -> Any:
+        return _table_like(x, self.table(rows)) if is_table(x) else rows
+
     def _rows(self, x: Any) -> np.ndarray:
         # The common case of a service, one row as it should be. A product with zeros is NaN where it isn't finite.
         is_plain = type(x) is np.ndarray and x.dtype is self._dtype and x.shape == self._one_row
         if is_plain and (self._zeros is None or x.ravel().dot(self._zeros) == 0.0):
             return x
-        return _checked(x, self.input_shape, self._dtype, "x", self.columns)
+        if is_table(x):
+            return self.rows(x)
+        return _checked(x, self.input_shape, self._dtype, "x", self.columns, schema=self.schema)
 
     def _noise(self, n: int, seed: int | None) -> np.ndarray:
         shape = (n, *self.signatures["generate"]["inputs"]["epsilon"]["shape"])
@@ -191,7 +245,8 @@ class Model:
         for name, array in arrays.items():
             columns = self.columns if name == "x" else None
             of = taken[name]
-            inputs[name] = _checked(array, tuple(of["shape"]), np.dtype(of["dtype"]), name, columns, start)
+            schema = self.schema if name == "x" else None
+            inputs[name] = _checked(array, tuple(of["shape"]), np.dtype(of["dtype"]), name, columns, start, schema)
         sizes = {len(array) for array in inputs.values()}
         if len(sizes) > 1:
             raise InputError(f"All inputs of {function} must have as many rows. Received: {sorted(sizes)}.")
@@ -312,6 +367,7 @@ def _checked(
     name: str,
     columns: tuple[str, ...] | None,
     start: int | None = None,
+    schema: Schema | None = None,
 ) -> np.ndarray:
     array = np.asarray(array)
     if array.shape[1:] != shape or not array.ndim or not len(array):
@@ -319,8 +375,18 @@ def _checked(
         raise InputError(f"`{name}` must have shape ({wanted}). Received: {array.shape}.")
     if array.dtype != dtype:
         array = _converted(array, dtype, name)
-    check_finite(array, name, columns, start)
+    if schema is not None:
+        schema.check(array, start)
+    else:
+        check_finite(array, name, columns, start)
     return array
+
+
+def _table_like(x: Any, columns: dict[str, Any]) -> Any:
+    """Columns as the kind of table that x is, with its index if it has one."""
+    if isinstance(x, dict):
+        return columns
+    return type(x)(columns, index=x.index) if hasattr(x, "index") else type(x)(columns)
 
 
 def _converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:

@@ -11,14 +11,14 @@ import numpy as np
 
 from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.checkpoints import Checkpoints
-from keras_ae.data import Splits, Statistics
+from keras_ae.data import ColumnStatistics, Splits, Statistics
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.divergence import Divergence
 from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
 from keras_ae.labelling import Labels
-from keras_ae.layers import CrossEntropyLoss, Scaling, UnitInterval
+from keras_ae.layers import ColumnLoss, ColumnScaling, CrossEntropyLoss, Scaling, UnitInterval
 from keras_ae.models import Autoencoder
-from keras_ae.networks import fit_pca, start_from_pca
+from keras_ae.networks import PrincipalComponents, fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
 from keras_ae.recipes import RECIPES
 from keras_ae.resident import VALIDATION_BATCH
@@ -70,7 +70,7 @@ def default_batch_size(rows: int) -> int:
 def train(
     model: Autoencoder,
     splits: Splits,
-    statistics: Statistics,
+    statistics: Statistics | ColumnStatistics,
     recipe: str,
     labels: Labels,
     epochs: int | None = None,
@@ -160,14 +160,27 @@ def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def start(model: Autoencoder, x: np.ndarray, statistics: Statistics) -> None:
+def start(model: Autoencoder, x: np.ndarray, statistics: Statistics | ColumnStatistics) -> None:
     """Sets the scaling of raw units and starts the linear path at principal components, where the model has them."""
+    if isinstance(model.scaling, ColumnScaling):
+        _start_of_columns(model, fit_pca(statistics.scaled(x), model.latent_dim))
     if isinstance(model.scaling, UnitInterval):
         model.scaling.set_limit(float(x.max()))
-    if not isinstance(model.scaling, Scaling):
+    if isinstance(model.scaling, Scaling):
+        assert isinstance(statistics, Statistics)
+        model.scaling.set_statistics(statistics.shift, statistics.scale)
+        start_from_pca(model.encoder, model.decoder, fit_pca(statistics.scaled(x), model.latent_dim))
+
+
+def _start_of_columns(model: Autoencoder, pca: PrincipalComponents) -> None:
+    """The linear path of features, some of which the decoder gives as logits."""
+    loss = model.reconstruction
+    if not isinstance(loss, ColumnLoss):
+        start_from_pca(model.encoder, model.decoder, pca)
         return
-    model.scaling.set_statistics(statistics.shift, statistics.scale)
-    start_from_pca(model.encoder, model.decoder, fit_pca(statistics.scaled(x), model.latent_dim))
+    params, slope = loss.link(pca.mean)
+    start_from_pca(model.encoder, model.decoder, pca, decoded=(params, slope))
+    loss.log_var.assign(math.log(max(pca.noise_variance, 1e-4)))
 
 
 def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:
@@ -175,11 +188,18 @@ def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x.astype("float64") - x_hat))))
 
 
-def measure(model: Autoencoder, splits: Splits, statistics: Statistics) -> dict[str, Any]:
-    """RMSE per feature in raw units on each split, beside PCA's with as many components, fitted on the training
-    rows.
+def measure(model: Autoencoder, splits: Splits, statistics: Statistics | ColumnStatistics) -> dict[str, Any]:
+    """RMSE per feature on each split, beside PCA's with as many components, fitted on the training rows: in raw units,
+    or in those of its features where a table has categories, dates or missing cells.
     """
     pca = fit_pca(statistics.scaled(splits.train), model.latent_dim)
+    if isinstance(statistics, ColumnStatistics):
+        pairs = {name: model.scaled_pair(rows) for name, rows in splits.parts().items() if name != "calibration"}
+        known, x = ~np.isnan(pairs["test"][0]), statistics.scaled(splits.test)
+        return {
+            **{f"rmse_{name}": rmse(x[~np.isnan(x)], x_hat[~np.isnan(x)]) for name, (x, x_hat) in pairs.items()},
+            "rmse_test_pca": rmse(x[known], pca.reconstruct(x)[known]),
+        }
     baseline = pca.reconstruct(statistics.scaled(splits.test)) * statistics.scale + statistics.shift
     metrics = {
         f"rmse_{name}": rmse(rows, model.reconstruct(rows))

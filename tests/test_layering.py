@@ -15,7 +15,8 @@ ROOT = PACKAGE.parent
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
     ("errors", "processor", "replicas", "signatures"),
-    ("alarms", "artifact", "data", "evaluation", "latents", "layers", "protos", "views"),
+    ("data",),
+    ("alarms", "artifact", "evaluation", "imputation", "latents", "layers", "protos", "views"),
     ("families", "likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime", "runs", "state"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("monitoring",),

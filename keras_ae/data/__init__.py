@@ -1,20 +1,28 @@
 """Sources, splits and preprocessing: NumPy in, NumPy out."""
 
 from keras_ae.data.batches import read_batches
+from keras_ae.data.columns import ColumnStatistics, fit_columns
 from keras_ae.data.output import write_batches, write_rows
 from keras_ae.data.preprocessing import Statistics, fit_scaling
+from keras_ae.data.schema import Column, Schema, infer, schema_of
 from keras_ae.data.sources import BUILTIN, Source, load_source
 from keras_ae.data.splits import Splits, split
 from keras_ae.data.tables import Rows, check_finite, read_rows
 
 __all__ = [
     "BUILTIN",
+    "Column",
+    "ColumnStatistics",
     "Rows",
     "Source",
+    "Schema",
+    "schema_of",
     "Splits",
     "Statistics",
     "check_finite",
+    "fit_columns",
     "fit_scaling",
+    "infer",
     "load_source",
     "read_batches",
     "read_rows",

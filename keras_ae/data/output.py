@@ -83,10 +83,14 @@ def _write_npz(path: Path, batches: Iterable[Named], columns: Columns) -> None:
 def _write_csv(path: Path, batches: Iterable[Named], columns: Columns) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         for i, arrays in enumerate(batches):
-            names, numbers = _table(arrays, columns)
+            names, table = _table(arrays, columns)
+            writer = csv.writer(file)
             if i == 0:
-                csv.writer(file).writerow(names)
-            np.savetxt(file, numbers, fmt="%.9g", delimiter=",")
+                writer.writerow(names)
+            if isinstance(table, np.ndarray):
+                np.savetxt(file, table, fmt="%.9g", delimiter=",")
+            else:
+                writer.writerows(zip(*map(_as_text, table), strict=True))
 
 
 def _write_parquet(path: Path, batches: Iterable[Named], columns: Columns) -> None:
@@ -96,8 +100,9 @@ def _write_parquet(path: Path, batches: Iterable[Named], columns: Columns) -> No
     writer: Any = None
     try:
         for arrays in batches:
-            names, numbers = _table(arrays, columns)
-            table = pa.table(dict(zip(names, numbers.T, strict=True)))
+            names, columns_of = _table(arrays, columns)
+            parts = columns_of.T if isinstance(columns_of, np.ndarray) else map(_as_arrow, columns_of)
+            table = pa.table(dict(zip(names, parts, strict=True)))
             first = next(iter(arrays.values()))
             if len(arrays) == 1 and first.ndim > 2:
                 table = table.replace_schema_metadata({"keras_ae_shape": json.dumps(first.shape[1:])})
@@ -108,7 +113,8 @@ def _write_parquet(path: Path, batches: Iterable[Named], columns: Columns) -> No
             writer.close()
 
 
-def _table(arrays: Named, columns: Columns) -> tuple[list[str], np.ndarray]:
+def _table(arrays: Named, columns: Columns) -> tuple[list[str], Any]:
+    """Names, and numbers (rows, names), or where some are text a list of columns."""
     names: list[str] = []
     parts: list[np.ndarray] = []
     for name, array in arrays.items():
@@ -120,4 +126,25 @@ def _table(arrays: Named, columns: Columns) -> tuple[list[str], np.ndarray]:
             names.extend(columns)
         else:
             names.extend(f"{name}{i}" for i in range(flat.shape[1]))
+    if any(part.dtype == object for part in parts):
+        return names, [column for part in parts for column in part.T]
     return names, np.hstack(parts)
+
+
+def _as_text(column: np.ndarray) -> Any:
+    """Cells of a .csv: nothing for one that is missing, float32 with all the digits that it has."""
+    if column.dtype.kind == "f":
+        return ["" if value != value else f"{value:.9g}" for value in column.tolist()]
+    return ["" if cell is None else str(cell).lower() if isinstance(cell, bool) else cell for cell in column]
+
+
+def _as_arrow(column: np.ndarray) -> Any:
+    """An Arrow array of a type that does not depend on which cells of a batch are missing."""
+    import pyarrow as pa
+
+    if column.dtype != object:
+        return pa.array(column)
+    known = next((cell for cell in column if cell is not None), "")
+    kind = pa.bool_() if isinstance(known, bool) else pa.float64() if isinstance(known, float | int) else pa.string()
+    cells = column.tolist()
+    return pa.array([cell if cell is None or kind != pa.string() else str(cell) for cell in cells], kind)

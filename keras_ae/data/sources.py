@@ -1,13 +1,16 @@
 """Where observations come from: data sets that packages ship, files, folders of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_ae.data.tables import Rows, as_numbers, open_npz, read_rows
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.data.cells import Cells, cells_of, is_table, read_cells
+from keras_ae.data.schema import Schema, check_problems, infer
+from keras_ae.data.tables import Rows, as_numbers, check_input, csv_header, open_npz, read_rows
+from keras_ae.errors import CellError, InputError, MissingExtra
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -29,25 +32,50 @@ class Source:
     labels: str | None = None
 
 
-def load_source(source: str | Path | np.ndarray, labels: str | None = None) -> Source:
+def load_source(
+    source: Any,
+    labels: str | None = None,
+    schema: Schema | Mapping[str, Any] | None = None,
+    drop: Sequence[str] = (),
+    skip: bool = False,
+) -> Source:
     """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder of images,
-    an array.
+    an array, a DataFrame or a dictionary of columns.
+
+    A table may have categories, booleans, dates and missing cells; kinds follow from the cells (`keras_ae.data.infer`).
 
     Args:
         source: by name, path or as it is.
-        labels: the column of a .csv or .parquet that holds labels, which is no feature then; of an .npz, the array.
+        labels: the column of a table that holds labels, which is no feature then; of an .npz, the array.
+        schema: what is known of a table's columns, or all of it.
+        drop: columns of a table that are left out.
+        skip: leave out rows with a cell that can't be used, and note how many, instead of raising.
 
     Raises:
-        InputError: for what is missing, empty or not numbers.
+        InputError: for what is missing, empty or can't be used.
         MissingExtra: where a package that the source needs is not installed.
     """
-    if labels is not None and (not isinstance(source, str | Path) or not Path(source).is_file()):
-        raise InputError(f"`labels` must be a column of a file. Received: {labels!r} for another source.")
+    if is_table(source):
+        return _table(cells_of(source), "table", labels, schema, drop, skip)
+    path = Path(source) if isinstance(source, str | Path) else None
+    if path is not None and path.suffix in (".csv", ".parquet") and not path.is_dir() and str(source) not in BUILTIN:
+        check_input(path)
+        if schema is None and not drop and not skip:
+            try:
+                return Source(path.name, read_rows(path, labels=labels), labels=labels)
+            except CellError:
+                if path.suffix == ".csv" and csv_header(path)[0] is None:
+                    raise
+        return _table(read_cells(path), path.name, labels, schema, drop, skip)
+    if schema is not None or drop or skip:
+        raise InputError("A schema, columns to drop and rows to skip are of a table: .csv, .parquet, or a DataFrame.")
+    if labels is not None and (path is None or not path.is_file()):
+        raise InputError(f"`labels` must be a column of a table. Received: {labels!r} for another source.")
     if isinstance(source, np.ndarray):
         return Source("array", Rows(as_numbers(source, "The array")))
     if str(source) in BUILTIN:
         return BUILTIN[str(source)]()
-    path = Path(source)
+    assert path is not None
     if path.is_dir():
         return Source(path.name, _read_images(path))
     if not path.exists():
@@ -59,6 +87,44 @@ def load_source(source: str | Path | np.ndarray, labels: str | None = None) -> S
         if {"x_train", "x_test"} <= set(arrays):
             return _with_test(path.name, *(arrays.get(key) for key in ("x_train", "y_train", "x_test", "y_test")))
     return Source(path.name, read_rows(path, labels=labels), labels=labels)
+
+
+def _table(
+    cells: Cells,
+    name: str,
+    labels: str | None,
+    schema: Schema | Mapping[str, Any] | None,
+    drop: Sequence[str],
+    skip: bool,
+) -> Source:
+    unknown = [column for column in (*drop, *([] if labels is None else [labels])) if column not in cells.columns]
+    if unknown:
+        known = ", ".join(cells.columns)
+        raise InputError(f"{cells.source} must have a column {unknown[0]!r}. Received: {known}.")
+    y = None if labels is None else _whole(cells.columns[labels])
+    if not isinstance(schema, Schema):
+        kept = {column: of for column, of in cells.columns.items() if column not in (*drop, labels)}
+        known_cells = Cells(kept, cells.source, cells.unit, cells.at, cells.problems)
+        schema = infer(known_cells, schema)
+        schema = Schema(schema.columns, (*schema.dropped, *drop), schema.notes)
+    x, problems = schema.encode(cells, ignored=() if labels is None else (labels,))
+    notes = list(schema.notes)
+    if problems and not skip:
+        check_problems(problems)
+    bad = sorted({problem.row for problem in problems})
+    if bad:
+        if len(bad) == len(x):
+            raise InputError(f"{cells.source} must have a row that can be used. {problems[0].message}")
+        x, y = np.delete(x, bad, axis=0), None if y is None else np.delete(y, bad)
+        notes.append(f"{len(bad):,} of {len(bad) + len(x):,} rows were skipped, the first: {problems[0].message}")
+    return Source(name, Rows(x, y, schema.names, schema, tuple(notes), bool(bad)), labels=labels)
+
+
+def _whole(cells: Any) -> np.ndarray:
+    """Cells as labels: a whole number is one, whatever it was stored as."""
+    y = np.empty(len(cells), object)
+    y[:] = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in list(cells)]
+    return y
 
 
 def _digits() -> Source:

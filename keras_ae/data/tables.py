@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import CellError, InputError, MissingExtra
 
 ENDINGS = (".npy", ".npz", ".csv", ".parquet")
 
@@ -24,11 +24,17 @@ class Rows:
         x: (rows, ...), uint8 as it is, other numbers as float32.
         y: labels (rows,), or None.
         columns: names of the features of a table, or None.
+        schema: what its columns are, where they were looked at: codes, days and NaN stand in x then.
+        notes: what was found, for people.
+        skipped: whether rows that can't be used were left out.
     """
 
     x: np.ndarray
     y: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
+    schema: Any = None
+    notes: tuple[str, ...] = ()
+    skipped: bool = False
 
 
 def read_rows(path: Path, key: str | None = None, labels: str | None = None, without: tuple[str, ...] = ()) -> Rows:
@@ -127,8 +133,8 @@ def _read_csv(path: Path, labels: str | None, without: tuple[str, ...]) -> Rows:
 
 def _csv_labels(path: Path, name: str) -> np.ndarray:
     """The cells of a column, as text; rows that are too short are found where their numbers are read."""
-    with _csv_text(path):
-        names, _ = _header(path)
+    with csv_text(path):
+        names, _ = csv_header(path)
         if names is None or name not in names:
             known = ", ".join(names or ()) or "numbers in its first line"
             raise InputError(f"{path} must have a column {name!r} for labels. Received: {known}.")
@@ -138,7 +144,7 @@ def _csv_labels(path: Path, name: str) -> np.ndarray:
         return np.array([row[position].strip() if len(row) > position else "" for row in rows], dtype=object)
 
 
-def _header(path: Path) -> tuple[tuple[str, ...] | None, int]:
+def csv_header(path: Path) -> tuple[tuple[str, ...] | None, int]:
     """The names of the columns, or None where the first row is of numbers, and the lines that they take."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
@@ -148,7 +154,7 @@ def _header(path: Path) -> tuple[tuple[str, ...] | None, int]:
 
 
 @contextmanager
-def _csv_text(path: Path) -> Iterator[None]:
+def csv_text(path: Path) -> Iterator[None]:
     """What makes a file no CSV becomes InputError."""
     try:
         yield
@@ -165,8 +171,8 @@ def open_csv(
     """The names of the columns, or None; the positions of those that are read where some are left out, or None; and the
     file at its first row of numbers. What is wrong in a cell that the block reads becomes InputError.
     """
-    with _csv_text(path):
-        columns, header_lines = _header(path)
+    with csv_text(path):
+        columns, header_lines = csv_header(path)
         kept = None
         if columns is not None and set(columns) & set(without):
             kept = tuple(i for i, name in enumerate(columns) if name not in without)
@@ -219,7 +225,7 @@ def _csv_error(path: Path, without: tuple[str, ...] = ()) -> InputError:
                 name = first[i].strip() if has_header else f"number {i}"
                 if (not _is_number(cell) or not cell.strip()) and name not in without:
                     what = "an empty cell" if not cell.strip() else repr(cell)
-                    return InputError(f"{where}, column {name}: must be a number. Received: {what}.")
+                    return CellError(f"{where}, column {name}: must be a number. Received: {what}.")
     return InputError(f"{path}, line 1: must be numbers or column names. Received: {first}.")
 
 
@@ -235,10 +241,10 @@ def _read_parquet(path: Path, labels: str | None, without: tuple[str, ...]) -> R
 
 @contextmanager
 def open_parquet(
-    path: Path, without: tuple[str, ...] = (), labels: str | None = None
+    path: Path, without: tuple[str, ...] = (), labels: str | None = None, numeric: bool = True
 ) -> Iterator[tuple[Any, list[str]]]:
-    """A ParquetFile of numbers, with rows, and the columns that are not left out; what pyarrow raises in the block
-    becomes InputError.
+    """A ParquetFile with rows, as a rule of numbers only, and the columns that are not left out; what pyarrow raises in
+    the block becomes InputError.
     """
     try:
         import pyarrow as pa
@@ -253,8 +259,10 @@ def open_parquet(
             fields = [field for field in file.schema_arrow if field.name not in without]
             for field in fields:
                 kind = field.type
-                if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-                    raise InputError(f"{path}, column {field.name}: must be numeric. Received: {kind}.")
+                if numeric and not (
+                    pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+                ):
+                    raise CellError(f"{path}, column {field.name}: must be numeric. Received: {kind}.")
             if not fields or not file.metadata.num_rows:
                 raise InputError(f"{path} holds no rows.")
             yield file, [field.name for field in fields]
@@ -304,7 +312,8 @@ def check_finite(x: np.ndarray, where: str, columns: tuple[str, ...] | None = No
     column = columns[position[0]] if columns else position[0] if len(position) == 1 else tuple(position)
     count = int((~np.isfinite(x)).any(axis=tuple(range(1, x.ndim))).sum())
     among = "in all" if start is None else f"in rows {start} to {start + len(x) - 1}"
-    raise InputError(
+    wrong = CellError if np.isnan(x[(row, *position)]) else InputError
+    raise wrong(
         f"{where}, row {row + (start or 0)}, column {column}: must be finite in float32. "
         f"Received: {x[(row, *position)]} ({count} such {'row' if count == 1 else 'rows'} {among})."
     )

@@ -1,5 +1,7 @@
 """What a model must beat: PCA of the same latent size, and a Gaussian mixture on its scores as the generator."""
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
@@ -21,15 +23,23 @@ class PCAMixture:
         latent_dim: scores used; as many as there are where there are fewer.
         mixture_components: Gaussians with full covariance; by default at most 10, and ten rows for each score of each.
         seed: of EM's start and of the samples.
+        valid: from decoded scaled rows to those that can be.
 
     Raises:
         InputError: for no mixture components, or more than training rows.
     """
 
     def __init__(
-        self, components: Components, train: np.ndarray, latent_dim: int, mixture_components: int | None, seed: int
+        self,
+        components: Components,
+        train: np.ndarray,
+        latent_dim: int,
+        mixture_components: int | None,
+        seed: int,
+        valid: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
     ) -> None:
         self._components = components
+        self._valid = valid
         self.latent_dim = min(latent_dim, len(components.variances))
         self.mixture_components = (
             int(np.clip(len(train) // (_ROWS_PER_LATENT * self.latent_dim), 1, _COMPONENTS))
@@ -58,14 +68,14 @@ class PCAMixture:
     def squared_errors(self, scaled: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Mean squared error (rows,) of each row's reconstruction, in raw units."""
         parts = [
-            np.square((block - self._components.decode(self.encode(block))) * scale).mean(axis=1)
+            np.square((block - self._valid(self._components.decode(self.encode(block)))) * scale).mean(axis=1)
             for block in blocks(scaled)
         ]
         return np.concatenate(parts)
 
     def sample(self, n: int) -> np.ndarray:
         """Decoded draws from the mixture, scaled rows (n, features)."""
-        return self._components.decode(self._mixture.sample(n)[0])
+        return self._valid(self._components.decode(self._mixture.sample(n)[0]))
 
     def nll(self, scaled: np.ndarray) -> np.ndarray:
         """-log density (rows,) in nats of scaled rows: the mixture on the scores, and one variance for all the rest,

@@ -57,6 +57,7 @@ def evaluate(
     mixture_components: int | None = None,
     max_rows: int = 5000,
     seed: int = 0,
+    valid: Callable[[np.ndarray], np.ndarray] | None = None,
     progress: Progress = _silent,
 ) -> Evaluation:
     """Measures a model beside real held-out rows, copies of training rows, and a PCA + Gaussian-mixture baseline.
@@ -83,6 +84,8 @@ def evaluate(
         mixture_components: of the baseline; by default at most 10.
         max_rows: rows of each column, at most. More rows show smaller differences.
         seed: of halves, draws and bootstraps; the same seed gives the same numbers.
+        valid: from raw rows to the nearest ones that can be, such as one category of each where they are one of n: for
+            the baseline, whose rows are on a plane.
         progress: is told in a few words what runs, and the share that is done.
 
     Raises:
@@ -120,7 +123,8 @@ def evaluate(
     units = Units.fit(train)
     x, held_out = units(train), units(test[normal])
     components = Components(x, latent_dim, seed)
-    baseline = PCAMixture(components, x, latent_dim, mixture_components, seed)
+    of_scaled = (lambda rows: rows) if valid is None else (lambda rows: units(valid(units.undo(rows))))
+    baseline = PCAMixture(components, x, latent_dim, mixture_components, seed, of_scaled)
     numbers: Table = {}
     if "reconstruction" in chosen and reconstructed is not None:
         progress("reconstruction", 0.1)

@@ -5,6 +5,7 @@ from keras_ae.layers.bounds import FlowPriorLoss, HierarchicalPriorLoss, Importa
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
 from keras_ae.layers.capacity import CapacityKLLoss
 from keras_ae.layers.codebooks import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
+from keras_ae.layers.columns import ColumnLoss, ColumnScaling, Filled
 from keras_ae.layers.detection import AnomalyScore
 from keras_ae.layers.jacobian import JacobianLoss, MaskedRMSELoss
 from keras_ae.layers.latents import Sampling, bound_log_var
@@ -44,6 +45,8 @@ __all__ = [
     "CapacityKLLoss",
     "CategoricalKLLoss",
     "CategoricalLoss",
+    "ColumnLoss",
+    "ColumnScaling",
     "CommitmentLoss",
     "ConformalPValue",
     "ContinuousBernoulliLoss",
@@ -53,6 +56,7 @@ __all__ = [
     "DIPLoss",
     "DiscretizedLogisticLoss",
     "FeatureGaussianLoss",
+    "Filled",
     "FiniteScalarQuantizer",
     "FlowPriorLoss",
     "GaussianKLLoss",

@@ -89,6 +89,7 @@ class RMSELoss(LossLayer):
             all features, `D log RMSE + D/2 (1 + log 2 pi)` nats per sample for D features. With GaussianKLLoss this is
             the negative ELBO, with nothing to tune (Rybkin, Daniilidis and Levine 2021, "Simple and effective VAE
             training with calibrated decoders", section 3).
+        skip_missing: leave out values of x that are NaN.
 
     Raises:
         ValueError: for an unknown reduction, for calibrated noise per sample, for shapes that differ.
@@ -101,6 +102,7 @@ class RMSELoss(LossLayer):
         weight: float = 1.0,
         reduction: str = "batch",
         calibrated: bool = False,
+        skip_missing: bool = False,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -114,6 +116,7 @@ class RMSELoss(LossLayer):
         super().__init__(weight, name=name or ("nll" if calibrated else "rmse"), **kwargs)
         self.reduction = reduction
         self.calibrated = calibrated
+        self.skip_missing = skip_missing
         self.variance = self.add_weight(shape=(), initializer="ones", dtype="float32", trainable=False, name="variance")
 
     @property
@@ -133,7 +136,10 @@ class RMSELoss(LossLayer):
 
     def call(self, x: Any, x_hat: Any) -> Any:
         check_same_shape("RMSELoss", ("x", "x_hat"), x, x_hat)
-        error = ops.square(ops.cast(x, "float32") - ops.cast(x_hat, "float32"))
+        known = ops.cast(x, "float32")
+        if self.skip_missing:
+            known = ops.where(ops.isnan(known), ops.cast(x_hat, "float32"), known)
+        error = ops.square(known - ops.cast(x_hat, "float32"))
         if self.calibrated:
             features = math.prod(x.shape[1:])
             mse = ops.maximum(global_mean(error), _RMSE_FLOOR**2)
@@ -148,7 +154,12 @@ class RMSELoss(LossLayer):
         return x_hat
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "reduction": self.reduction, "calibrated": self.calibrated}
+        return {
+            **super().get_config(),
+            "reduction": self.reduction,
+            "calibrated": self.calibrated,
+            "skip_missing": self.skip_missing,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")

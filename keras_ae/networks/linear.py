@@ -142,12 +142,25 @@ def _layer(model: keras.Model, name: str) -> Any:
     return None
 
 
-def start_from_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalComponents) -> bool:
+def start_from_pca(
+    encoder: keras.Model,
+    decoder: keras.Model,
+    pca: PrincipalComponents,
+    decoded: tuple[np.ndarray, np.ndarray] | None = None,
+) -> bool:
     """Sets a built-in network's linear path to PCA, with z of unit variance; False where there is no linear path.
 
     Where the encoder has a log-variance head, it starts at the posterior of probabilistic PCA (Tipping and Bishop 1999,
     equation 14), so that a VAE starts at the closed-form optimum of its linear part.
+
+    Args:
+        encoder: of x.
+        decoder: of z.
+        pca: of x.
+        decoded: where the decoder gives other params than means: those of the mean (D,), and by how much each changes
+            with it.
     """
+    mean, slope = (pca.mean, np.ones_like(pca.mean)) if decoded is None else decoded
     to_z, to_x = _layer(encoder, "linear"), _layer(decoder, "linear")
     if to_z is None or to_x is None:
         return False
@@ -159,11 +172,11 @@ def start_from_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalCom
     # several parameters the first is its location, and the others start at zero.
     each = to_x.kernel.shape[1] // pca.components.shape[1]
     rows = np.zeros(to_x.kernel.shape, "float32")
-    rows[: len(deviation), ::each] = pca.components * deviation[:, None]
+    rows[: len(deviation), ::each] = pca.components * deviation[:, None] * slope
     to_x.kernel.assign(rows)
     for layer, bias in (
         (_layer(encoder, "mean") or to_z, -pca.mean @ kernel),
-        (_layer(decoder, "correction") or to_x, pca.mean),
+        (_layer(decoder, "correction") or to_x, mean),
     ):
         # The correction of a convolutional decoder has one bias a channel; its input is centred by Scaling anyway.
         if layer.bias is not None and tuple(layer.bias.shape) == bias.shape:

@@ -1,0 +1,158 @@
+"""Cells of tables as they were stored, text, numbers, dates or nothing, from files, DataFrames and dictionaries."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_ae.data.tables import check_input, check_names, csv_header, csv_text, open_parquet
+from keras_ae.errors import InputError
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", "<na>", "nat"})
+"""Texts, in small letters, that stand for a cell without a value."""
+_ENDINGS = (".csv", ".parquet")
+_CELLS = 2_000_000
+"""Held at once, where a file is read in batches."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A cell, or a row, that can't be used.
+
+    Attributes:
+        row: position among the rows read, from 0.
+        message: where it is, what must be there, and what came.
+    """
+
+    row: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table, or some rows of one.
+
+    Attributes:
+        columns: cells by column name, each a sequence of (rows,); None is a missing cell.
+        source: what they were read from.
+        unit: what `at` counts: "line" of a text file, or "row".
+        at: number of each row in the source.
+        problems: rows that were not of the table's width; their cells are missing.
+    """
+
+    columns: dict[str, Any]
+    source: str
+    unit: str
+    at: Sequence[int]
+    problems: tuple[Problem, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def where(self, row: int, column: str) -> str:
+        """For a message."""
+        return f"{self.source}, {self.unit} {self.at[row]}, column {column}"
+
+
+def is_table(x: Any) -> bool:
+    """Whether x is a DataFrame (pandas, polars) or a dictionary of columns."""
+    return isinstance(x, Mapping) or (hasattr(x, "columns") and hasattr(x, "__getitem__"))
+
+
+def cells_of(table: Any, source: str = "The table") -> Cells:
+    """Cells of a DataFrame or a dictionary of columns."""
+    columns = {str(name): np.asarray(table[name]) for name in (table if isinstance(table, Mapping) else table.columns)}
+    sizes = {column.shape for column in columns.values()}
+    if len(sizes) != 1 or any(len(size) != 1 for size in sizes):
+        raise InputError(f"{source} must have columns (rows,) of one size. Received: {sorted(sizes) or 'none'}.")
+    cleaned = {name: c if c.dtype.kind in "biufM" else [_known(cell) for cell in c] for name, c in columns.items()}
+    return Cells(cleaned, source, "row", range(sizes.pop()[0]))
+
+
+def read_cells(path: Path, without: Sequence[str] = ()) -> Cells:
+    """All cells of a .csv with a header, or of a .parquet.
+
+    Raises:
+        InputError: for a file that is no table, or has no rows.
+    """
+    (cells,) = cell_batches(path, without, None)
+    return cells
+
+
+def cell_batches(path: Path, without: Sequence[str] = (), most: int | None = _CELLS) -> Iterator[Cells]:
+    """The same in batches of at most so many cells; columns that are left out need not be there."""
+    check_input(path)
+    if path.suffix not in _ENDINGS:
+        raise InputError(f"A table with names must end in {' or '.join(_ENDINGS)}. Received: {path.name}.")
+    return (_csv_cells if path.suffix == ".csv" else _parquet_cells)(path, tuple(without), most)
+
+
+def _known(cell: Any) -> Any:
+    """None for a cell that is missing, text without the blanks around it."""
+    if isinstance(cell, str):
+        cell = cell.strip()
+        return None if cell.lower() in MISSING else cell
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell):
+        return None
+    return cell
+
+
+def _csv_cells(path: Path, without: tuple[str, ...], most: int | None) -> Iterator[Cells]:
+    with csv_text(path):
+        names, _ = csv_header(path)
+        if names is None:
+            raise InputError(f"{path} must have column names in its first line. Received: numbers.")
+        check_names(path, names)
+        kept = [i for i, name in enumerate(names) if name not in without]
+        if not kept:
+            raise InputError(f"{path} must have a column beside {', '.join(without)}. Received: none.")
+        size = None if most is None else max(1, most // len(names))
+        empty = ("",) * len(names)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            rows: list[Sequence[str]] = []
+            lines: list[int] = []
+            problems: list[Problem] = []
+            is_empty = True
+
+            def batch() -> Cells:
+                columns = {names[i]: [_known(row[i]) for row in rows] for i in kept}
+                return Cells(columns, str(path), "line", tuple(lines), tuple(problems))
+
+            next(filter(None, reader))
+            for row in filter(None, reader):
+                if len(row) != len(names):
+                    message = f"{path}, line {reader.line_num}: must have {len(names)} columns. Received: {len(row)}."
+                    problems.append(Problem(len(rows), message))
+                rows.append(row if len(row) == len(names) else empty)
+                lines.append(reader.line_num)
+                is_empty = False
+                if len(rows) == size:
+                    yield batch()
+                    rows, lines, problems = [], [], []
+            if is_empty:
+                raise InputError(f"{path} holds no rows.")
+            if rows:
+                yield batch()
+
+
+def _parquet_cells(path: Path, without: tuple[str, ...], most: int | None) -> Iterator[Cells]:
+    with open_parquet(path, without, numeric=False) as (file, kept):
+        check_names(path, tuple(file.schema_arrow.names))
+        size = file.metadata.num_rows if most is None else max(1, most // len(kept))
+        start = 0
+        for batch in file.iter_batches(size, columns=kept, use_threads=False):
+            columns = {name: _parquet_column(batch.column(i)) for i, name in enumerate(batch.schema.names)}
+            yield Cells(columns, str(path), "row", range(start, start + len(batch)))
+            start += len(batch)
+
+
+def _parquet_column(column: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return [_known(cell) for cell in column.to_pylist()]

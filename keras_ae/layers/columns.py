@@ -1,0 +1,167 @@
+"""Tables with categories, dates and missing cells: between their rows and the network's features, and their likelihood.
+
+The formulas are those of `keras_ae.data.columns`, as part of every exported graph.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ae.data.columns import features, layout, rows
+from keras_ae.data.schema import Schema
+from keras_ae.layers.latents import bound_log_var, log_normal
+from keras_ae.layers.likelihoods import Likelihood
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class ColumnScaling(keras.layers.Layer):
+    """Raw rows (batch, columns), NaN where a cell is missing, as features (batch, size); and with `inverse=True` back.
+
+    Features of a missing cell are NaN: `filled` puts 0 in their place, what is usual for a number, where a network or
+    a distance needs one.
+
+    Args:
+        schema: what `Schema.describe` gave, with the statistics of training rows.
+    """
+
+    def __init__(self, schema: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.schema = Schema.of(schema)
+        self.layout = layout(self.schema)
+        self.raw_shape = (len(self.schema.columns),)
+
+    @property
+    def units(self) -> np.ndarray:
+        """Of each column (columns,): what counts as a difference of one."""
+        return np.array([column.scale for column in self.schema.columns], "float32")
+
+    def filled(self, scaled: Any) -> Any:
+        """Features without NaN."""
+        return ops.where(ops.isnan(scaled), ops.zeros_like(scaled), scaled)
+
+    def known(self, scaled: Any, x_hat: Any) -> Any:
+        """x_hat where x is known, and 0 where it is missing: beside `filled` an error of none."""
+        return ops.where(ops.isnan(scaled), ops.zeros_like(x_hat), x_hat)
+
+    def by_column(self, of_features: Any) -> Any:
+        """Sums over the features of each column: (batch, columns)."""
+        kernel = np.equal.outer(np.array(self.layout.column), np.arange(self.raw_shape[0])).astype("float32")
+        return ops.matmul(of_features, kernel)
+
+    def hard_rows(self, x: np.ndarray) -> np.ndarray:
+        """Raw rows of which some cells are missing, where they may be, and some categories unknown."""
+        x = np.array(x, "float32")
+        for i, column in enumerate(self.schema.columns):
+            if column.kind == "categorical":
+                x[(i + 1) % len(x), i] = -1.0
+            if column.nullable:
+                x[i % len(x), i] = np.nan
+        empty = np.isnan(x).all(axis=1)
+        x[empty, 0] = 0.0
+        return x
+
+    def call(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        x = ops.cast(x, "float32")
+        return rows(self.schema, x, ops) if inverse else features(self.schema, x, ops)
+
+    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
+        return keras.KerasTensor((x.shape[0], *(self.raw_shape if inverse else (self.layout.size,))), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "schema": self.schema.describe()}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Filled(keras.layers.Layer):
+    """0 in place of NaN: what a network takes for a missing value."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, x: Any) -> Any:
+        return ops.where(ops.isnan(x), ops.zeros_like(x), x)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class ColumnLoss(Likelihood):
+    """A likelihood of each kind of feature: Gaussian of one learned variance for numbers, Bernoulli for those that are
+    0 or 1, categorical for one of n (Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs", section
+    2.2). What is missing adds nothing.
+
+    Params are means, logits, and logits of each level.
+
+    Args:
+        gaussian: features, which come first.
+        bernoulli: features, which come next.
+        levels: features of each category, which come last.
+        weight: factor of the term.
+    """
+
+    def __init__(
+        self, gaussian: int, bernoulli: int, levels: tuple[int, ...] = (), weight: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(weight, **kwargs)
+        self.gaussian, self.bernoulli, self.levels = int(gaussian), int(bernoulli), tuple(int(n) for n in levels)
+        # One product sums over the levels of every category at once.
+        block = np.repeat(np.arange(len(self.levels)), self.levels)
+        self._sums = np.equal.outer(block, np.arange(len(self.levels))).astype("float32")
+
+    def build(self, x_shape: Any, params_shape: Any) -> None:
+        self.log_var = self.add_weight(shape=(), initializer="zeros", dtype="float32", name="log_var")
+
+    def _parts(self, params: Any) -> tuple[Any, Any, Any]:
+        middle = self.gaussian + self.bernoulli
+        return params[:, : self.gaussian], params[:, self.gaussian : middle], params[:, middle:]
+
+    def _log_softmax(self, logits: Any) -> Any:
+        logits = ops.clip(logits, -_LOGIT, _LOGIT)
+        total = ops.log(ops.matmul(ops.exp(logits), self._sums) + np.float32(1e-30))
+        return logits - ops.matmul(total, self._sums.T)
+
+    def mean(self, params: Any) -> Any:
+        """Expected features: numbers, and the probability of each 1."""
+        numbers, flags, levels = self._parts(ops.cast(params, "float32"))
+        parts = [numbers, ops.sigmoid(flags)]
+        if self.levels:
+            parts.append(ops.exp(self._log_softmax(levels)))
+        return ops.concatenate(parts, axis=-1)
+
+    def log_prob_of_features(self, x: Any, params: Any) -> Any:
+        (x_numbers, x_flags, x_levels), (numbers, flags, levels) = self._parts(x), self._parts(params)
+        log_var = bound_log_var(ops.convert_to_tensor(self.log_var))
+        parts = [log_normal(x_numbers, numbers, log_var), x_flags * flags - ops.softplus(flags)]
+        if self.levels:
+            parts.append(x_levels * self._log_softmax(levels))
+        return ops.concatenate(parts, axis=-1)
+
+    def link(self, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of features with these means (size,): params that give them, and by how much a param changes with its mean,
+        to first order.
+        """
+        middle = self.gaussian + self.bernoulli
+        p = np.clip(mean, _RARE, 1.0 - _RARE)
+        params, slope = mean.copy(), np.ones_like(mean)
+        flags = slice(self.gaussian, middle)
+        params[flags], slope[flags] = np.log(p[flags] / (1 - p[flags])), 1.0 / (p[flags] * (1 - p[flags]))
+        params[middle:], slope[middle:] = np.log(p[middle:]), 1.0 / p[middle:]
+        return params, slope
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "gaussian": self.gaussian,
+            "bernoulli": self.bernoulli,
+            "levels": list(self.levels),
+        }
+
+
+_LOGIT = 30.0
+_RARE = 0.02
+"""Least probability that the start of training tells apart."""
