@@ -261,7 +261,8 @@ def build(
     parts = entry.parts(shape, **{name: value for name, value in options.items() if name in entry.options})
     if schema is not None:
         parts = of_columns(parts, schema)
-    fronts = [*([Filled(name="filled")] if schema is not None else []), *([parts.front] if parts.front else [])]
+    filled = [] if schema is None else [Filled(layout(schema).hides, name="filled")]
+    fronts = [*filled, *([parts.front] if parts.front is not None else [])]
 
     if classes and getattr(parts.latent, "samples", 1) > 1:
         raise ValueError(

@@ -18,7 +18,7 @@ from keras_ae.evaluation.classification import accuracy, expected_calibration_er
 from keras_ae.labelling import Labels
 from keras_ae.layers import ColumnLoss, ColumnScaling, CrossEntropyLoss, Scaling, UnitInterval
 from keras_ae.models import Autoencoder
-from keras_ae.networks import PrincipalComponents, fit_pca, start_from_pca
+from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
 from keras_ae.recipes import RECIPES
 from keras_ae.resident import VALIDATION_BATCH
@@ -163,7 +163,7 @@ def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:
 def start(model: Autoencoder, x: np.ndarray, statistics: Statistics | ColumnStatistics) -> None:
     """Sets the scaling of raw units and starts the linear path at principal components, where the model has them."""
     if isinstance(model.scaling, ColumnScaling):
-        _start_of_columns(model, fit_pca(statistics.scaled(x), model.latent_dim))
+        _start_of_columns(model, statistics.scaled(x))
     if isinstance(model.scaling, UnitInterval):
         model.scaling.set_limit(float(x.max()))
     if isinstance(model.scaling, Scaling):
@@ -172,15 +172,17 @@ def start(model: Autoencoder, x: np.ndarray, statistics: Statistics | ColumnStat
         start_from_pca(model.encoder, model.decoder, fit_pca(statistics.scaled(x), model.latent_dim))
 
 
-def _start_of_columns(model: Autoencoder, pca: PrincipalComponents) -> None:
-    """The linear path of features, some of which the decoder gives as logits."""
-    loss = model.reconstruction
+def _start_of_columns(model: Autoencoder, x: np.ndarray) -> None:
+    """The linear path of features x (rows, size), some of which the decoder gives as logits."""
+    loss, pca = model.reconstruction, fit_pca(x, model.latent_dim)
     if not isinstance(loss, ColumnLoss):
         start_from_pca(model.encoder, model.decoder, pca)
         return
     params, slope = loss.link(pca.mean)
     start_from_pca(model.encoder, model.decoder, pca, decoded=(params, slope))
-    loss.log_var.assign(math.log(max(pca.noise_variance, 1e-4)))
+    numbers = slice(loss.gaussian)
+    error = np.square(x[:, numbers] - pca.reconstruct(x)[:, numbers]).mean(axis=0)
+    loss.log_var.assign(np.log(np.maximum(error, 1e-3)))
 
 
 def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:

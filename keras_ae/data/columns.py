@@ -33,6 +33,7 @@ class Layout:
         blocks: (first, end) of the features of each categorical column.
         column: position of the column that each feature belongs to.
         names: of the features.
+        hides: of each column that may be missing, positions of its features, and last of its flag.
     """
 
     gaussian: int
@@ -40,6 +41,7 @@ class Layout:
     blocks: tuple[tuple[int, int], ...]
     column: tuple[int, ...]
     names: tuple[str, ...]
+    hides: tuple[tuple[int, ...], ...]
 
     @property
     def size(self) -> int:
@@ -84,7 +86,10 @@ def layout(schema: Schema) -> Layout:
     for i in schema.of_kind("categorical"):
         blocks.append((len(named), len(named) + len(columns[i].levels)))
         named += [(i, f"{columns[i].name}={level}") for level in columns[i].levels]
-    return Layout(gaussian, bernoulli, tuple(blocks), tuple(i for i, _ in named), tuple(name for _, name in named))
+    of = [i for i, _ in named]
+    flags = {i: gaussian + len(schema.of_kind("boolean")) + k for k, i in enumerate(_nullable(schema))}
+    hides = [(*(f for f, i in enumerate(of) if i == column and f != flag), flag) for column, flag in flags.items()]
+    return Layout(gaussian, bernoulli, tuple(blocks), tuple(of), tuple(name for _, name in named), tuple(hides))
 
 
 def features(schema: Schema, x: Any, xp: Any = np) -> Any:

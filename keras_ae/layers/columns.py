@@ -3,6 +3,8 @@
 The formulas are those of `keras_ae.data.columns`, as part of every exported graph.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +13,7 @@ from keras import ops
 
 from keras_ae.data.columns import features, layout, rows
 from keras_ae.data.schema import Schema
+from keras_ae.layers.draws import uniform
 from keras_ae.layers.latents import bound_log_var, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 
@@ -77,23 +80,56 @@ class ColumnScaling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Filled(keras.layers.Layer):
-    """0 in place of NaN: what a network takes for a missing value."""
+    """What an encoder takes of features (batch, size): 0 in place of NaN.
 
-    def __init__(self, **kwargs: Any) -> None:
+    In training some cells more are hidden, of those that may be missing, with their flags set: from what is left the
+    decoder must tell them too, or it would learn to copy and have nothing to say about a cell that is missing (Mattei
+    and Frellsen 2019, "MIWAE"; He et al. 2022, "Masked autoencoders are scalable vision learners").
+
+    Args:
+        hides: for each column that may be missing, positions of its features and, last, of its flag.
+        rate: probability that a cell is hidden in training.
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def __init__(
+        self, hides: Sequence[Sequence[int]] = (), rate: float = 0.2, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
         super().__init__(autocast=False, **kwargs)
+        self.hides = [[int(i) for i in positions] for positions in hides]
+        self.rate = float(rate)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, x: Any) -> Any:
-        return ops.where(ops.isnan(x), ops.zeros_like(x), x)
+    def call(self, x: Any, training: bool = False) -> Any:
+        x = ops.where(ops.isnan(x), ops.zeros_like(x), x)
+        if not training or not self.hides or not self.rate:
+            return x
+        cells, flags = (np.zeros((len(self.hides), x.shape[-1]), "float32") for _ in range(2))
+        for i, (*positions, flag) in enumerate(self.hides):
+            cells[i, positions], flags[i, flag] = 1.0, 1.0
+        drawn = uniform((ops.shape(x)[0], len(self.hides)), self.seed_generator)
+        hidden = ops.cast(drawn < self.rate, "float32")
+        flagged = ops.matmul(hidden, flags)
+        return x * (1.0 - ops.matmul(hidden, cells)) * (1.0 - flagged) + flagged
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "hides": self.hides, "rate": self.rate, "seed": self.seed}
+
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class ColumnLoss(Likelihood):
-    """A likelihood of each kind of feature: Gaussian of one learned variance for numbers, Bernoulli for those that are
-    0 or 1, categorical for one of n (Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs", section
-    2.2). What is missing adds nothing.
+    """A likelihood of each kind of feature: Gaussian for numbers, each with a variance of its own that is learned, so
+    that one which nothing tells does not drown the others; Bernoulli for those that are 0 or 1, categorical for one of
+    n (Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs", section 2.2). What is missing adds
+    nothing.
 
     Params are means, logits, and logits of each level.
 
@@ -114,7 +150,7 @@ class ColumnLoss(Likelihood):
         self._sums = np.equal.outer(block, np.arange(len(self.levels))).astype("float32")
 
     def build(self, x_shape: Any, params_shape: Any) -> None:
-        self.log_var = self.add_weight(shape=(), initializer="zeros", dtype="float32", name="log_var")
+        self.log_var = self.add_weight(shape=(self.gaussian,), initializer="zeros", dtype="float32", name="log_var")
 
     def _parts(self, params: Any) -> tuple[Any, Any, Any]:
         middle = self.gaussian + self.bernoulli
@@ -135,7 +171,7 @@ class ColumnLoss(Likelihood):
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         (x_numbers, x_flags, x_levels), (numbers, flags, levels) = self._parts(x), self._parts(params)
-        log_var = bound_log_var(ops.convert_to_tensor(self.log_var))
+        log_var = ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), _LEAST_LOG_VAR)
         parts = [log_normal(x_numbers, numbers, log_var), x_flags * flags - ops.softplus(flags)]
         if self.levels:
             parts.append(x_levels * self._log_softmax(levels))
@@ -163,5 +199,7 @@ class ColumnLoss(Likelihood):
 
 
 _LOGIT = 30.0
+_LEAST_LOG_VAR = math.log(1e-3)
+"""Of a number, in units of its deviation: one that others tell exactly must not outweigh all else."""
 _RARE = 0.02
 """Least probability that the start of training tells apart."""

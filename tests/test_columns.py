@@ -1,0 +1,414 @@
+"""Tables with categories, booleans, dates and missing cells: from raw cells to scores, and back to cells."""
+
+import csv
+import datetime
+import json
+import sys
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+import keras_ae
+from keras_ae import cli, pipeline, runtime
+from keras_ae.data import Schema, fit_columns, infer, load_source
+from keras_ae.data.cells import cells_of, read_cells
+from keras_ae.data.columns import features, layout, piecewise, rows
+from keras_ae.errors import InputError
+from keras_ae.judging import evaluate_artifact
+from keras_ae.layers import ColumnLoss, ColumnScaling
+
+pd = pytest.importorskip("pandas")
+COLOURS = ["red", "green", "blue"]
+
+
+def orders(n=400, seed=0):
+    """What goes together: a kind of order gives its amount, age, colour, member; some cells are missing."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, n)
+    start = np.datetime64("2024-01-01T00:00")
+    frame = pd.DataFrame(
+        {
+            "amount": np.exp(3.0 * rng.normal(size=n) + kind).round(4),
+            "age": (30 + 15 * kind + rng.normal(0, 2, n)).round(),
+            "colour": np.array(COLOURS)[kind],
+            "member": np.where(kind > 0, "yes", "no"),
+            "when": (start + rng.integers(0, 200 * 24 * 60, n).astype("timedelta64[m]")).astype(str),
+            "key": [f"order {i}" for i in range(n)],
+        }
+    )
+    frame.loc[rng.random(n) < 0.1, "age"] = np.nan
+    frame.loc[rng.random(n) < 0.1, "colour"] = None
+    return frame
+
+
+@pytest.fixture(scope="session")
+def orders_csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tables") / "orders.csv"
+    orders().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def orders_artifact(orders_csv):
+    out = orders_csv.with_name("orders")
+    pipeline.fit(orders_csv, out, epochs=30, latent_dim=4, hidden=[32])
+    return out
+
+
+class Done(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Calls the command line in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["keras-ae", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Done(end.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_kinds_follow_from_the_cells_of_any_source(orders_csv, tmp_path):
+    source = load_source(orders_csv)
+    schema = source.rows.schema
+    kinds = {column.name: (column.kind, column.nullable) for column in schema.columns}
+    assert kinds == {
+        "amount": ("numeric", False),
+        "age": ("numeric", True),
+        "colour": ("categorical", True),
+        "member": ("boolean", False),
+        "when": ("datetime", False),
+    }
+    assert set(schema.columns[2].levels) == set(COLOURS)
+    assert schema.dropped == ("key",)
+    assert "key is left out" in source.rows.notes[0]
+    orders().to_parquet(tmp_path / "orders.parquet")
+    dated = orders().assign(when=pd.to_datetime(orders()["when"]))
+    for other in (tmp_path / "orders.parquet", orders(), dated, {k: v.tolist() for k, v in orders().items()}):
+        np.testing.assert_array_equal(load_source(other).rows.x, source.rows.x)
+    assert Schema.of(json.loads(json.dumps(schema.describe()))).columns == schema.columns
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "2.5", "-3e2"], "numeric"),
+        (["true", "False", "TRUE"], "boolean"),
+        ([True, None, False], "boolean"),
+        (["0", "1", "1"], "numeric"),
+        (["2024-01-31", "2024-02-01", "2023-12-01"], "datetime"),
+        ([datetime.date(2024, 1, 1), None], "datetime"),
+        (["20240131", "20240201"], "numeric"),
+        (["a", "b", "a"], "categorical"),
+        (["1_0", "a", "1_0"], "categorical"),
+    ],
+)
+def test_the_kind_of_a_column(cells, kind):
+    assert infer(cells_of({"c": cells})).columns[0].kind == kind
+
+
+def test_a_schema_says_what_cells_do_not():
+    table = {"zip": [10115, 10117, 10115, 20095], "day": ["31.01.2024", "01.02.2024", "", "02.02.2024"], "id": "abcd"}
+    table["id"] = list("abcd")
+    given = {"zip": {"kind": "categorical"}, "day": {"kind": "datetime", "format": "%d.%m.%Y"}, "id": {"kind": "drop"}}
+    source = load_source(table, schema=given)
+    assert source.rows.columns == ("zip", "day")
+    np.testing.assert_array_equal(source.rows.x[:, 0], [0, -1, 0, -1])  # a level that is met once is none
+    np.testing.assert_array_equal(source.rows.x[:, 1], [2, 3, np.nan, 4])
+    back = source.rows.schema.table(source.rows.x)
+    assert back["day"].tolist() == ["31.01.2024", "01.02.2024", None, "02.02.2024"]
+    assert back["zip"].tolist() == ["10115", None, "10115", None]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"zap": {"kind": "numeric"}}, "zap"),
+        ({"a": {"kind": "number"}}, "number"),
+        ({"a": {"type": "numeric"}}, "type"),
+        ({"a": {"transform": "log"}}, "log"),
+        ({"a": {"kind": "drop"}}, "a column to learn from"),
+    ],
+)
+def test_a_schema_that_makes_no_sense_is_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        infer(cells_of({"a": [1, 2, 3]}), given)
+
+
+def fitted_schema(frame):
+    source = load_source(frame)
+    return fit_columns(source.rows.schema, source.rows.x), source.rows.x
+
+
+def test_features_are_what_they_say_and_go_back():
+    schema, x = fitted_schema(orders())
+    f, names = features(schema, x), layout(schema).names
+    at = {name: i for i, name in enumerate(names)}
+    assert schema.columns[0].transform == "quantile"  # exp of a normal of deviation 3
+    middle = f[:, at["amount"]]
+    assert abs(np.quantile(middle, [0.05, 0.5, 0.95]) - stats.norm.ppf([0.05, 0.5, 0.95])).max() < 0.1
+    known = ~np.isnan(x[:, 2])
+    levels = f[:, [at[f"colour={level}"] for level in schema.columns[2].levels]]
+    np.testing.assert_array_equal(levels[known].argmax(axis=1), x[known, 2])
+    np.testing.assert_array_equal(levels[known].sum(axis=1), 1)
+    assert np.isnan(levels[~known]).all()
+    np.testing.assert_array_equal(f[:, at["colour missing"]], ~known)
+    when = [datetime.datetime.fromisoformat(cell) for cell in orders()["when"]]
+    share = np.array([(moment.hour * 60 + moment.minute) / 1440 for moment in when])
+    np.testing.assert_allclose(f[:, at["when: sin day"]], np.sin(2 * np.pi * share), atol=2e-3)
+    week = np.array([moment.weekday() for moment in when]) + share
+    np.testing.assert_allclose(f[:, at["when: cos week"]], np.cos(2 * np.pi * week / 7), atol=1e-3)
+
+    complete = ~np.isnan(x).any(axis=1)
+    np.testing.assert_allclose(rows(schema, f)[complete], x[complete], rtol=1e-4, atol=1e-3)
+
+
+def test_the_layer_gives_the_features_of_numpy_and_keeps_its_schema():
+    schema, x = fitted_schema(orders())
+    layer = ColumnScaling(schema.describe())
+    same = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    x = layer.hard_rows(x)
+    assert np.isnan(x).any()
+    assert (x[:, 2] == -1).any()
+    for each in (layer, same):
+        np.testing.assert_allclose(each(x), features(schema, x), rtol=1e-5, atol=1e-6)
+    f = np.random.default_rng(0).normal(size=(50, layer.layout.size)).astype("float32")
+    np.testing.assert_allclose(layer(f, inverse=True), rows(schema, f), rtol=1e-5, atol=1e-4)
+    summed = layer.by_column(np.abs(f))
+    np.testing.assert_allclose(np.sum(summed, axis=1), np.abs(f).sum(axis=1), rtol=1e-5)
+
+
+def test_a_line_through_knots_is_numpys_and_goes_on():
+    before, after = np.array([[0.0, 1.0, 3.0]]), np.array([[-1.0, 0.0, 5.0]])
+    x = np.linspace(0, 3, 31)[:, None]
+    np.testing.assert_allclose(piecewise(x, before, after)[:, 0], np.interp(x[:, 0], before[0], after[0]), atol=1e-6)
+    np.testing.assert_allclose(piecewise(np.array([[-2.0], [5.0]]), before, after)[:, 0], [-3.0, 10.0])
+    np.testing.assert_allclose(piecewise(piecewise(x, before, after), after, before), x, atol=1e-6)
+
+
+def test_what_comes_after_training_is_no_outlier_for_that():
+    schema, x = fitted_schema(orders())
+    at = layout(schema).names.index("when")
+    late = x.copy()
+    late[:, 4] += 10_000.0
+    assert features(schema, late)[:, at].max() <= 2.0
+
+
+def test_the_likelihood_of_columns_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    layer = ColumnLoss(2, 1, (3, 2))
+    layer.build((None, 8), (None, 8))
+    layer.log_var.assign(np.log(0.25))
+    params = rng.normal(size=(5, 8)).astype("float32") * 2
+    x = np.concatenate([rng.normal(size=(5, 2)), [[0], [1], [1], [0], [1]]], axis=1)
+    a, b = np.array([0, 2, 1, 1, 0]), np.array([1, 1, 0, 0, 1])
+    x = np.concatenate([x, np.eye(3)[a], np.eye(2)[b]], axis=1).astype("float32")
+    p = 1 / (1 + np.exp(-params[:, 2].astype("float64")))
+    expected = stats.norm.logpdf(x[:, :2], params[:, :2], 0.5).sum(axis=1) + stats.bernoulli.logpmf(x[:, 2], p)
+    for first, n, levels in ((3, 3, a), (6, 2, b)):
+        logits = params[:, first : first + n].astype("float64")
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        expected += log_p[np.arange(5), levels]
+    np.testing.assert_allclose(layer.log_prob(x, params), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.sum(layer.mean(params)[:, 3:6], axis=1), 1, rtol=1e-5)
+
+    missing = x.copy()
+    missing[:, 0], missing[:, 3:6] = np.nan, np.nan
+    left = ColumnLoss(1, 1, (2,))
+    left.build((None, 4), (None, 4))
+    left.log_var.assign(np.log(0.25))
+    kept = [1, 2, 6, 7]
+    np.testing.assert_allclose(layer.log_prob(missing, params), left.log_prob(x[:, kept], params[:, kept]), rtol=1e-5)
+    given = tf.Variable(params * 1e3)
+    with tf.GradientTape() as tape:
+        loss = -tf.reduce_mean(layer.log_prob(missing, given))
+    assert np.isfinite(tape.gradient(loss, given).numpy()).all()
+
+
+def test_the_start_gives_the_means_that_it_should():
+    layer = ColumnLoss(1, 1, (3,))
+    mean = np.array([0.3, 0.2, 0.5, 0.3, 0.2], "float32")
+    params, slope = layer.link(mean)
+    np.testing.assert_allclose(layer.mean(params[None])[0], mean, rtol=1e-5)
+    change = np.array([0.1, 0.01, 0.01, -0.02, 0.01], "float32")
+    np.testing.assert_allclose(layer.mean((params + slope * change)[None])[0], mean + change, atol=1e-3)
+
+
+def test_raw_cells_go_in_and_scores_come_out(run, orders_artifact, orders_csv, tmp_path):
+    model = runtime.load(orders_artifact)
+    table = orders()
+    x = model.rows(table)
+    scores = model.score(table)
+    np.testing.assert_array_equal(scores["score"], model.score(x)["score"])
+    keras_model = pipeline.load(orders_artifact)
+    np.testing.assert_allclose(keras_model.score(x)["score"], scores["score"], rtol=1e-4)
+    assert run("score", orders_artifact, orders_csv, "--out", tmp_path / "s.csv").exit_code == 0
+    np.testing.assert_allclose([float(row["score"]) for row in read(tmp_path / "s.csv")], scores["score"], rtol=1e-6)
+
+    explained = model.explain(table)
+    assert list(explained.columns) == list(model.columns)
+    np.testing.assert_allclose(explained.sum(axis=1), scores["score"], rtol=1e-4)
+    odd = table.assign(colour="red", age=90)
+    assert model.score(odd)["score"].mean() > scores["score"].mean() + 0.2
+    assert model.explain(odd)["age"].mean() > explained["age"].mean()
+
+    whole = model.reconstruct(table)
+    assert list(whole.columns) == list(model.columns)
+    kinds = dict(zip(("no", "yes"), ({"red"}, {"green", "blue"}), strict=True))
+    agree = [row.colour in kinds[row.member] for row in whole.itertuples()]
+    assert np.mean(agree) > 0.9
+    made = model.table(model.generate(300, seed=0))
+    assert set(made["colour"]) == set(COLOURS)
+    assert set(made["member"]) == {"no", "yes"}
+
+
+def test_missing_cells_are_filled_by_what_goes_with_the_rest(run, orders_artifact, orders_csv, tmp_path):
+    model = runtime.load(orders_artifact)
+    truth = orders(300, seed=1).dropna().reset_index(drop=True)
+    holes = truth.assign(age=np.where(np.arange(len(truth)) % 2, np.nan, truth["age"]))
+    filled = model.impute(holes)
+    known = holes["age"].notna()
+    assert (filled["age"][known] == truth["age"][known]).all()
+    error = np.sqrt(np.mean(np.square(filled["age"][~known].astype(float) - truth["age"][~known])))
+    assert error < 0.5 * truth["age"].std()
+    coloured = model.impute(truth.assign(colour=[None] * len(truth)))
+    assert (coloured["colour"] == truth["colour"]).mean() > 0.6
+
+    out = tmp_path / "filled.csv"
+    done = run("impute", orders_artifact, orders_csv, "--out", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    before, after = read(orders_csv), read(out)
+    assert json.loads(done.stdout)["filled"] == {c: sum(not row[c] for row in before) for c in ("age", "colour")}
+    assert all(row["age"] and row["colour"] for row in after)
+    assert [row["key"] for row in after] == [row["key"] for row in before]
+
+
+def broken(path, orders_csv, *lines):
+    path.write_text("\n".join([*orders_csv.read_text().splitlines()[:5], *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("5.0,abc,red,yes,2024-05-05,k", "line 6, column age: must be a finite number. Received: 'abc'"),
+        ("inf,40,red,yes,2024-05-05,k", "line 6, column amount: must be a finite number. Received: 'inf'"),
+        (",40,red,yes,2024-05-05,k", "line 6, column amount: must be a finite number. Received: none"),
+        ("5.0,40,red,perhaps,2024-05-05,k", "line 6, column member: must be true or false. Received: 'perhaps'"),
+        ("5.0,40,red,yes,05/05/24,k", "line 6, column when: must be a date or time"),
+        ("5.0,40,red", "line 6: must have 6 columns. Received: 3"),
+    ],
+)
+def test_a_cell_of_no_use_is_named_or_skipped(run, orders_artifact, orders_csv, tmp_path, line, said):
+    source = broken(tmp_path / "new.csv", orders_csv, line, "5.0,40,purple,yes,2024-05-05,k")
+    stopped = run("score", orders_artifact, source, "--out", tmp_path / "s.csv")
+    assert stopped.exit_code == 2
+    assert said in stopped.stderr
+    assert not (tmp_path / "s.csv").exists()
+    skipped = run(
+        "score", orders_artifact, source, "--out", tmp_path / "s.csv", "--on-error", "skip", "--alpha", "0.05"
+    )
+    assert skipped.exit_code == 0
+    assert said in skipped.stderr
+    scores = read(tmp_path / "s.csv")
+    assert [row["score"] for row in scores].count("nan") == 1
+    assert scores[4] == {"score": "nan", "p_value": "nan", "anomaly": "nan"}
+    assert float(scores[5]["score"]) > 0
+
+
+def test_columns_that_are_not_those_trained_on_are_named(run, orders_artifact, tmp_path):
+    for frame, said in (
+        (orders().drop(columns="age"), "misses column age"),
+        (orders().assign(extra=1), "has, beyond those trained on, column extra"),
+    ):
+        frame.to_csv(tmp_path / "new.csv", index=False)
+        done = run("score", orders_artifact, tmp_path / "new.csv", "--out", tmp_path / "s.csv")
+        assert done.exit_code == 2
+        assert said in done.stderr
+    model = runtime.load(orders_artifact)
+    x = model.rows(orders())
+    for row, said in (([np.nan] * 5, "a value in some column"), ([np.inf, 1, 1, 1, 1], "column amount: must be a fin")):
+        with pytest.raises(InputError, match=said):
+            model.score(np.array([*x[:2], row], "float32"))
+
+
+def test_a_fit_drops_columns_and_skips_rows_when_told(run, orders_csv, tmp_path):
+    source = broken(
+        tmp_path / "new.csv", orders_csv, *orders_csv.read_text().splitlines()[5:], "a,40,red,no,2024-05-05,k"
+    )
+    done = run("fit", source, "--out", tmp_path / "a", "--epochs", "1")
+    assert done.exit_code == 2
+    assert "column amount: must be a finite number. Received: 'a'" in done.stderr
+    arguments = ("--drop", "when", "--drop", "member", "--on-error", "skip", "--option", "hidden=[8]", "--epochs", "1")
+    done = run("fit", source, "--out", tmp_path / "a", *arguments)
+    assert done.exit_code == 0, done.stderr
+    assert "1 of 401 rows were skipped" in done.stderr
+    manifest = json.loads((tmp_path / "a/manifest.json").read_text())
+    assert manifest["columns"] == ["amount", "age", "colour"]
+    assert run("score", tmp_path / "a", orders_csv, "--out", tmp_path / "s.csv").exit_code == 0
+    assert len(read(tmp_path / "s.csv")) == 400
+
+
+def test_numbers_alone_stay_an_array_whatever_they_come_in(tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
+    frame.assign(id=[f"row {i}" for i in range(50)]).to_csv(tmp_path / "x.csv", index=False)
+    source = load_source(tmp_path / "x.csv", drop=["id"])
+    assert source.rows.schema.is_plain
+    assert np.isfinite(source.rows.x).all()
+    np.testing.assert_allclose(load_source(frame).rows.x, source.rows.x, rtol=1e-6)
+    assert [c.kind for c in infer(read_cells(tmp_path / "x.csv", ["id"])).columns] == ["numeric"] * 3
+
+
+def test_drift_is_seen_in_categories_and_in_what_is_missing(run, orders_artifact, tmp_path):
+    orders(300, seed=2).to_csv(tmp_path / "same.csv", index=False)
+    assert run("monitor", orders_artifact, tmp_path / "same.csv").exit_code == 0
+    orders(300, seed=2).assign(age=np.nan).to_csv(tmp_path / "gone.csv", index=False)
+    done = run("monitor", orders_artifact, tmp_path / "gone.csv")
+    assert done.exit_code == 3
+    assert "age" in done.stdout
+
+
+def test_a_table_is_evaluated_by_its_features(orders_artifact, orders_csv):
+    found = evaluate_artifact(orders_artifact, orders_csv, max_rows=100)
+    rmse = found.numbers["rmse_test"]
+    assert rmse["model"].value < 1.1 * rmse["baseline"].value
+    assert {"frechet", "coverage", "c_t"} <= set(found.numbers)
+
+
+@pytest.mark.parametrize("recipe", ["ae", "denoising", "wae_mmd", "cvae"])
+def test_other_recipes_take_tables(recipe):
+    frame = orders(200)
+    frame["label"] = np.where(frame["member"] == "yes", "a", "b")
+    source = load_source(frame, labels="label", drop=["key"])
+    fitted = pipeline.fit(source, recipe=recipe, epochs=2, latent_dim=3, hidden=[8])
+    assert np.isfinite(fitted.model.score(source.rows.x)["score"]).all()
+    assert fitted.model.reconstruct(source.rows.x).shape == source.rows.x.shape
+
+
+def test_a_recipe_that_says_itself_what_x_is_refuses_tables():
+    with pytest.raises(InputError, match=r"RMSE or a Gaussian.*Received: KLDivergenceLoss"):
+        pipeline.fit(orders(60), recipe="kl_ae", epochs=0)
+
+
+def test_what_is_no_table_takes_no_schema():
+    with pytest.raises(InputError, match="of a table"):
+        load_source("digits", drop=["a"])
+    with pytest.raises(InputError, match="must have a column 'z'"):
+        load_source({"a": [1, 2]}, labels="z")
+    assert keras_ae.__version__
