@@ -145,6 +145,16 @@ def fit(
         ),
     ] = None,
     on_error: OnError = Otherwise.stop,
+    window: Annotated[
+        int | None,
+        typer.Option(min=2, help="Take the rows as a time series: learn windows of so many.", show_default=False),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Rows from one window to the next. [default: for 2,000 windows]")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a series: when. [default: the column of dates, if any]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train on raw data, export, verify: one artifact, raw data in and raw data out.
@@ -156,6 +166,7 @@ def fit(
     """
     from keras_ae.data import load_source
     from keras_ae.data.schema import read_given
+    from keras_ae.data.windows import Windowing
     from keras_ae.processor import compilation_cache
 
     options = _options(option or ())
@@ -164,7 +175,10 @@ def fit(
     run = _run_of(out, resume, minutes=checkpoint_minutes, steps=checkpoint_steps)
     given = None if schema is None else read_given(schema)
     # Before TensorFlow's import, so that a wrong path is told at once.
-    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip)
+    windowing = None if window is None else Windowing.asked(window, stride, time)
+    if windowing is None and (stride, time) != (None, None):
+        raise InputError("`--stride` and `--time` are of windows, and need `--window`.")
+    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing)
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with _tensorflow("Training"):
@@ -672,6 +686,9 @@ def _apply(
 
     check_output(out)
     model = runtime.load(artifact)
+    rows = model.manifest.get("calibration_rows", 0)
+    if alpha is not None and alpha * (rows + 1) < 1:
+        typer.echo(f"note: {rows:,} calibration rows give no p-value below {1 / (rows + 1):.2g}", err=True)
     skipped: list[Any] = []
     on_skipped = skipped.extend if on_error is Otherwise.skip else None
     with _rows_progress(function) as on_rows:

@@ -12,6 +12,7 @@ from keras_ae.data.cells import Problem, cell_batches
 from keras_ae.data.output import check_output, write_batches
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.tables import Rows
+from keras_ae.data.windows import read_series, spread, starts_of, windows, worst
 from keras_ae.errors import InputError
 from keras_ae.runtime import Model
 
@@ -59,6 +60,8 @@ def run_file(
             check_level(name, level)
             if "p_value" not in model.signatures[function]["outputs"]:
                 raise InputError("Alarms need p-values, which this artifact's model was not calibrated for.")
+    if model.windowing is not None and function != "decode":
+        return _run_series(model, function, source, out, on_rows, alpha, rate, on_skipped)
     skipped: deque[list[int]] = deque()
     total, batches = _read(model, function, source, skipped, on_skipped)
     results = ahead(model.stream(function, batches))
@@ -73,6 +76,52 @@ def run_file(
     if function in _OF_ROWS and model.schema is not None and out.suffix in (".csv", ".parquet"):
         results = (model.schema.table(next(iter(arrays.values()))) for arrays in results)
     write_batches(out, _counted(results, total, on_rows), columns)
+
+
+def _run_series(
+    model: Model,
+    function: str,
+    source: Path,
+    out: Path,
+    on_rows: OnRows,
+    alpha: float | None,
+    rate: float | None,
+    on_skipped: OnSkipped | None,
+) -> None:
+    """A time series through its windows. What is found in windows goes back to rows: of `score` the window with the
+    highest one that holds a row, of `reconstruct` and `explain` the mean of all. `encode` and `classify` give a row for
+    each window.
+    """
+    if on_skipped is not None:
+        raise InputError("Rows of a series are not skipped: those of no use are gaps between windows.")
+    assert model.windowing is not None
+    series, windowing, _ = read_series(source, model.windowing)
+    starts = np.concatenate(starts_of(series, windowing))
+    length, rows = windowing.length, len(series.x)
+    results = model.run(function, windows(series, starts, length))
+    stamps = np.arange(rows) if series.stamps is None else np.array(series.stamps, object)
+    time = windowing.time or "row"
+    if function == "score":
+        found = worst(results, "score", starts, length, rows)
+        if alpha is not None:
+            found = _judged(found, lambda p: alarms(p, alpha))
+        elif rate is not None:
+            results = _judged(results, lambda p: alarms_of_batch(p, rate))
+            found = worst(results, "score", starts, length, rows)
+        named = {time: stamps, **found}
+    elif function in ("reconstruct", "explain"):
+        (of_windows,) = results.values()
+        of_rows = spread(of_windows, starts, length, rows)
+        named = {time: stamps, **dict(zip(windowing.channels, of_rows.T, strict=True))}
+    else:
+        ((name, of_windows),) = results.items()
+        flat = of_windows.reshape(len(starts), -1)
+        names = model.classes if function == "classify" else [f"{name}{i}" for i in range(flat.shape[1])]
+        edges = {"start": stamps[starts], "end": stamps[starts + length - 1]}
+        named = {**edges, **dict(zip(names, flat.T, strict=True))}
+    if out.suffix in (".npy", ".npz"):
+        named = {name: column for name, column in named.items() if column.dtype != object}
+    write_batches(out, _counted(iter([named]), rows, on_rows))
 
 
 def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda done, total: None) -> dict[str, int]:
@@ -105,7 +154,12 @@ def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda 
 
 
 def rows_of(model: Model, source: Path) -> np.ndarray:
-    """All rows of a file, as the model takes them; their columns are matched by name with those trained on."""
+    """All rows of a file, or windows of a series, as the model takes them; their columns are matched by name with those
+    trained on.
+    """
+    if model.windowing is not None:
+        series, windowing, _ = read_series(source, model.windowing)
+        return windows(series, np.concatenate(starts_of(series, windowing)), windowing.length)
     _, batches = _read(model, "score", source, deque(), None)
     return np.concatenate(list(batches))
 

@@ -247,6 +247,7 @@ def fit(
             "columns": list(data.rows.columns) if data.rows.columns else None,
             "dropped": list(data.rows.schema.dropped) if data.rows.schema else [],
             "rows_skipped": data.rows.skipped,
+            "window": data.rows.windowing.describe() if data.rows.windowing else None,
             "labels_column": data.labels,
             "seed": seed,
             "scaling": "shared" if statistics.shared else "per feature",

@@ -11,6 +11,7 @@ from keras_ae.data.labels import UNKNOWN, Classes
 from keras_ae.data.schema import Schema
 from keras_ae.data.sources import Source
 from keras_ae.data.splits import Splits
+from keras_ae.data.windows import Windowing
 from keras_ae.errors import InputError
 
 
@@ -46,6 +47,8 @@ def source_of(manifest: dict[str, Any], source: Any = None) -> Source:
     source = manifest["source"] if source is None else source
     if isinstance(source, Source):
         return source
+    if manifest.get("window"):
+        return load_source(source, windowing=Windowing.of(manifest["window"]))
     schema = Schema.of(manifest["table"]) if manifest.get("table") else None
     return load_source(
         source,

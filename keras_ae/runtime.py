@@ -15,6 +15,7 @@ from keras_ae.data.columns import features
 from keras_ae.data.labels import label_index
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.tables import check_finite
+from keras_ae.data.windows import Windowing
 from keras_ae.errors import ArtifactError, InputError
 from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
@@ -37,6 +38,7 @@ class Model:
         latent_dim: numbers in z.
         columns: names of the features, where the model was trained on a table.
         schema: what they are, where they are more than finite numbers; a row has codes, days and NaN then.
+        windowing: how x is cut from a time series, where it was trained on windows.
         classes: names of the classes, where it was trained with labels.
         signatures: inputs and outputs of each function, by name: shapes without the batch, and dtypes.
     """
@@ -52,6 +54,7 @@ class Model:
         self.columns = tuple(manifest["columns"]) if manifest.get("columns") else None
         self.schema = Schema.of(manifest["table"]) if manifest.get("table") else None
         self.classes = tuple(manifest.get("classes") or ())
+        self.windowing = Windowing.of(manifest["window"]) if manifest.get("window") else None
         self.signatures = signatures(manifest)
         self._dtype = np.dtype(manifest["input"]["dtype"])
         self._one_row = (1, *self.input_shape)

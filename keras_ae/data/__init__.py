@@ -8,6 +8,7 @@ from keras_ae.data.schema import Column, Schema, infer, schema_of
 from keras_ae.data.sources import BUILTIN, Source, load_source
 from keras_ae.data.splits import Splits, split
 from keras_ae.data.tables import Rows, check_finite, read_rows
+from keras_ae.data.windows import Windowing
 
 __all__ = [
     "BUILTIN",
@@ -19,6 +20,7 @@ __all__ = [
     "schema_of",
     "Splits",
     "Statistics",
+    "Windowing",
     "check_finite",
     "fit_columns",
     "fit_scaling",

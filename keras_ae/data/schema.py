@@ -331,6 +331,24 @@ def _moment(cell: Any, form: str | None) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
+def seconds_of(stamps: Sequence[Any], cells: Cells, name: str) -> np.ndarray:
+    """Times of rows as seconds since the first; numbers as they are.
+
+    Raises:
+        InputError: for a cell that is neither.
+    """
+    if isinstance(cells.columns[name], np.ndarray) and cells.columns[name].dtype.kind == "M":
+        stamps = cells.columns[name].astype("datetime64[us]").tolist()
+    moments = [_moment(cell, None) for cell in stamps]
+    if all(moment is not None for moment in moments):
+        return np.array([(moment - moments[0]).total_seconds() for moment in moments])  # type: ignore[operator]
+    numbers = [_number(cell) for cell in stamps]
+    for row, number in enumerate(numbers):
+        if number is None or not math.isfinite(number):
+            raise InputError(f"{cells.where(row, name)}: {_RULES['datetime']}, or a number. Received: {stamps[row]!r}.")
+    return np.array(numbers, "float64")
+
+
 def _encoded(column: Column, cells: Any) -> tuple[np.ndarray, dict[int, Any]]:
     """Numbers (rows,), NaN where there is no value; and by row the cells that are of no use."""
     if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":

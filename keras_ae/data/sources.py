@@ -10,6 +10,7 @@ import numpy as np
 from keras_ae.data.cells import Cells, cells_of, is_table, read_cells
 from keras_ae.data.schema import Schema, check_problems, infer
 from keras_ae.data.tables import Rows, as_numbers, check_input, csv_header, open_npz, read_rows
+from keras_ae.data.windows import Windowing, blocks_of, read_series
 from keras_ae.errors import CellError, InputError, MissingExtra
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -38,6 +39,7 @@ def load_source(
     schema: Schema | Mapping[str, Any] | None = None,
     drop: Sequence[str] = (),
     skip: bool = False,
+    windowing: Windowing | None = None,
 ) -> Source:
     """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder of images,
     an array, a DataFrame or a dictionary of columns.
@@ -50,11 +52,14 @@ def load_source(
         schema: what is known of a table's columns, or all of it.
         drop: columns of a table that are left out.
         skip: leave out rows with a cell that can't be used, and note how many, instead of raising.
+        windowing: take the rows as a time series, and its windows (windows, length, channels) as observations.
 
     Raises:
         InputError: for what is missing, empty or can't be used.
         MissingExtra: where a package that the source needs is not installed.
     """
+    if windowing is not None:
+        return _windows(source, windowing, labels, schema, drop, skip)
     if is_table(source):
         return _table(cells_of(source), "table", labels, schema, drop, skip)
     path = Path(source) if isinstance(source, str | Path) else None
@@ -118,6 +123,19 @@ def _table(
         x, y = np.delete(x, bad, axis=0), None if y is None else np.delete(y, bad)
         notes.append(f"{len(bad):,} of {len(bad) + len(x):,} rows were skipped, the first: {problems[0].message}")
     return Source(name, Rows(x, y, schema.names, schema, tuple(notes), bool(bad)), labels=labels)
+
+
+def _windows(
+    source: Any, windowing: Windowing, labels: str | None, schema: Any, drop: Sequence[str], skip: bool
+) -> Source:
+    if labels is not None or schema is not None or skip:
+        raise InputError(
+            "Windows of a series take no labels, no schema, and rows can't be skipped: they are gaps then."
+        )
+    series, windowing, notes = read_series(source, windowing, drop)
+    x, groups = blocks_of(series, windowing)
+    name = Path(source).name if isinstance(source, str | Path) else "series"
+    return Source(name, Rows(x, notes=tuple(notes), windowing=windowing, groups=groups))
 
 
 def _whole(cells: Any) -> np.ndarray:

@@ -48,6 +48,7 @@ class Splits:
 def split(source: Source, seed: int, test: bool = True) -> Splits:
     """Splits by seed: a tenth each for validation (at most 5,000 rows), calibration (2,000) and, unless the source
     brings its own, test (10,000); the rest trains. Without `test` none are kept for it, and validation rows stand in.
+    Rows of one group, such as windows of a series that overlap, stay together.
 
     Raises:
         InputError: for fewer than 10 rows, or rows that are all the same.
@@ -57,7 +58,7 @@ def split(source: Source, seed: int, test: bool = True) -> Splits:
         raise InputError(f"{source.name} must have at least {MIN_ROWS} rows to train on. Received: {len(x)}.")
     if (x == x[0]).all():
         raise InputError(f"{source.name} must have rows that differ. Received: {len(x)} rows that are all the same.")
-    order = np.random.default_rng(seed).permutation(len(x))
+    order, ends = _order(source, np.random.default_rng(seed))
     parts: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray | None] = {}
     start = 0
@@ -75,11 +76,26 @@ def split(source: Source, seed: int, test: bool = True) -> Splits:
             parts[name], labels[name] = source.test.x, source.test.y
             continue
         size = min(most, max(1, round(_SHARE * len(x))))
-        take(name, order[start : start + size])
-        start += size
+        end = int(ends[np.searchsorted(ends, start + size)])
+        take(name, order[start:end])
+        start = end
     take("train", order[start:])
     known = {name: y for name, y in labels.items() if y is not None}
     return Splits(**parts, duplicates=_duplicates(parts), labels=known if len(known) == len(labels) else None)
+
+
+def _order(source: Source, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in a random order, those of a group one after the other, and where a part may end."""
+    groups = source.rows.groups
+    if groups is None:
+        return random.permutation(len(source.rows.x)), np.arange(1, len(source.rows.x) + 1)
+    members = [np.flatnonzero(groups == group) for group in random.permutation(np.unique(groups))]
+    if len(members) < len(_MOST) + 1:
+        raise InputError(
+            f"{source.name} must be long enough for {len(_MOST) + 1} blocks of windows that don't overlap, of two "
+            f"windows each. Received: {len(members)}."
+        )
+    return np.concatenate(members), np.cumsum([len(rows) for rows in members])
 
 
 def _duplicates(parts: dict[str, np.ndarray]) -> dict[str, int]:

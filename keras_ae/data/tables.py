@@ -27,6 +27,8 @@ class Rows:
         schema: what its columns are, where they were looked at: codes, days and NaN stand in x then.
         notes: what was found, for people.
         skipped: whether rows that can't be used were left out.
+        windowing: how x was cut from a series, where it is windows.
+        groups: (rows,), of rows that belong together and are not to be split.
     """
 
     x: np.ndarray
@@ -35,6 +37,8 @@ class Rows:
     schema: Any = None
     notes: tuple[str, ...] = ()
     skipped: bool = False
+    windowing: Any = None
+    groups: np.ndarray | None = None
 
 
 def read_rows(path: Path, key: str | None = None, labels: str | None = None, without: tuple[str, ...] = ()) -> Rows:
