@@ -407,8 +407,14 @@ def with_nan(x):
         (["fit", "digits", "--out", "other"], ["new, empty or an artifact", "other"]),
         (["fit", "one.csv", "--out", "a"], ["one.csv", "at least 10 rows", "1"]),
         (["fit", "same.csv", "--out", "a"], ["same.csv", "differ", "20"]),
-        (["fit", "nan.csv", "--out", "a"], ["nan.csv", "row 2", "column height", "finite"]),
-        (["fit", "text.csv", "--out", "a"], ["text.csv", "line 3", "column b", "'x'"]),
+        (["encode", "ARTIFACT", "nan.csv", "--out", "z.npy"], ["nan.csv", "row 2", "column height", "finite"]),
+        (["fit", "text.csv", "--out", "a"], ["text.csv", "line 22", "column b", "'x'"]),
+        (["fit", "text.csv", "--out", "a", "--drop", "c"], ["text.csv", "column 'c'", "a, b"]),
+        (["fit", "text.csv", "--out", "a", "--schema", "file"], ["text.csv", "line 22"]),
+        (["fit", "text.csv", "--out", "a", "--schema", "text.csv"], ["text.csv", "JSON"]),
+        (["fit", "text.csv", "--out", "a", "--stride", "2"], ["--window"]),
+        (["fit", "one.csv", "--out", "a", "--window", "30"], ["30 rows in a row"]),
+        (["fit", "digits", "--out", "a", "--drop", "c"], ["of a table"]),
         (["fit", "header.csv", "--out", "a"], ["header.csv", "no rows"]),
         (["fit", "negative.npy", "--out", "a", "--recipe", "kl_ae"], ["kl_ae", "at least 0", "row 3"]),
         (["fit", "other", "--out", "a"], ["other", "images"]),
@@ -456,7 +462,7 @@ def test_bad_input_is_refused_in_one_line(artifact, tmp_path, monkeypatch, refus
     write(Path("nan.csv"), with_nan(table(20)), COLUMNS)
     write(Path("one.csv"), table(1), COLUMNS)
     write(Path("same.csv"), np.ones((20, 2), "float32"))
-    Path("text.csv").write_text("a,b\n1,2\n3,x\n")
+    Path("text.csv").write_text("a,b\n" + "1,2\n" * 20 + "3,x\n")
     Path("header.csv").write_text("a,b\n")
     negative = np.ones((20, 3), "float32")
     negative[3, 2] = -1
