@@ -75,6 +75,16 @@ def _root(
     pass
 
 
+def _config(context: typer.Context, path: Path | None) -> Path | None:
+    """Makes a file's values the defaults of the other parameters."""
+    if path is not None:
+        from keras_ae.config import read_config
+
+        known = [str(parameter.name) for parameter in context.command.params]
+        context.default_map = {**(context.default_map or {}), **read_config(path, known)}
+    return path
+
+
 @app.command()
 def fit(
     source: Annotated[
@@ -138,10 +148,10 @@ def fit(
         list[str] | None, typer.Option(metavar="COLUMN", help="Of a table: leave this column out; repeat.")
     ] = None,
     schema: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE",
-            help='Of a table: JSON of what columns are, {"zip": "categorical"}. [default: from their cells]',
+            help='Of a table: JSON, or a file of it: {"zip": "categorical"}. [default: from their cells]',
         ),
     ] = None,
     on_error: OnError = Otherwise.stop,
@@ -154,6 +164,12 @@ def fit(
     ] = None,
     time: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a series: when. [default: the column of dates, if any]")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE", callback=_config, is_eager=True, help="TOML of what is not given here."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -265,11 +281,21 @@ def recipes(as_json: Json = False) -> None:
 
 
 @app.command()
-def info(artifact: Artifact, as_json: Json = False) -> None:
+def info(
+    artifact: Artifact,
+    config: Annotated[
+        bool, typer.Option("--config", help="Print the TOML file that `keras-ae fit --config` makes the same of.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show what an artifact holds: input, latents, metrics, exports and their agreement with Keras."""
     from keras_ae.artifact import read_manifest
 
     manifest = read_manifest(artifact)
+    if config:
+        from keras_ae.config import config_of
+
+        return typer.echo(config_of(manifest), nl=False)
     if as_json:
         return _print_json(manifest)
     source = manifest["input"]
@@ -293,6 +319,38 @@ def info(artifact: Artifact, as_json: Json = False) -> None:
         typer.echo(f"  {name:<16} {'refused: ' + figures['reason'] if figures['method'] is None else _gains(figures)}")
     for note in manifest.get("notes", ()):
         typer.echo(f"  note: {note}")
+
+
+@app.command()
+def doctor(
+    tensorflow: Annotated[
+        bool, typer.Option("--tensorflow/--no-tensorflow", help="Import TensorFlow, if it is there, for its devices.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Print versions, devices, providers, and what is missing."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from keras_ae.doctor import diagnose
+
+    found = diagnose(tensorflow)
+    if as_json:
+        return _print_json(found.to_dict())
+    typer.echo(str(found))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
+) -> None:
+    """Write a small project that works as it stands: data, a config file, a Makefile and a test.
+
+    Example: keras-ae init orders && make -C orders all test
+    """
+    from keras_ae.starter import start_project
+
+    for path in start_project(folder):
+        typer.echo(str(path))
+    typer.echo(f"next: make -C {folder} all test")
 
 
 @app.command()

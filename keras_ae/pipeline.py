@@ -185,11 +185,10 @@ def fit(
         statistics = _statistics(data, splits)
         schema = statistics.schema if isinstance(statistics, ColumnStatistics) else None
         known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
+        asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
+        asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
         if run is not None:
-            asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
-            asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
-            asked |= {"callbacks": [type(callback).__name__ for callback in callbacks]}
-            run.begin(asked | _of_data(splits, known))
+            run.begin(asked | {"callbacks": [type(c).__name__ for c in callbacks]} | _of_data(splits, known))
             if run.found is not None:
                 progress(f"going on after {run.found}", None)
         shape = splits.train.shape[1:]
@@ -244,6 +243,7 @@ def fit(
             "options": options,
             "network": network or RECIPES[recipe].network or default_network(shape),
             "source": data.name,
+            "asked": {name: value for name, value in asked.items() if value is not None},
             "columns": list(data.rows.columns) if data.rows.columns else None,
             "dropped": list(data.rows.schema.dropped) if data.rows.schema else [],
             "rows_skipped": data.rows.skipped,

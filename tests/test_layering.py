@@ -16,7 +16,19 @@ ROOT = PACKAGE.parent
 LAYERS = [
     ("errors", "processor", "replicas", "signatures"),
     ("data",),
-    ("alarms", "artifact", "evaluation", "imputation", "latents", "layers", "protos", "views"),
+    (
+        "alarms",
+        "artifact",
+        "config",
+        "doctor",
+        "evaluation",
+        "imputation",
+        "latents",
+        "layers",
+        "protos",
+        "starter",
+        "views",
+    ),
     ("families", "likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime", "runs", "state"),
     ("bench", "client", "explore", "files", "judging", "models", "serving"),
     ("monitoring",),
@@ -37,7 +49,9 @@ WITHOUT_TENSORFLOW = [
         ".bench",
         ".cli",
         ".client",
+        ".config",
         ".data",
+        ".doctor",
         ".explore",
         ".files",
         ".monitoring",
@@ -45,6 +59,7 @@ WITHOUT_TENSORFLOW = [
         ".runs",
         ".runtime",
         ".serving",
+        ".starter",
     )
 ]
 

@@ -216,14 +216,14 @@ def infer(cells: Cells, given: Mapping[str, Mapping[str, Any]] | None = None) ->
     return Schema(tuple(columns), tuple(dropped), tuple(notes))
 
 
-def read_given(path: Path) -> dict[str, dict[str, Any]]:
-    """What a JSON file says about columns: `{"column": "kind"}` or `{"column": {"kind": ..., ...}}`."""
+def read_given(given: str) -> dict[str, dict[str, Any]]:
+    """What JSON, or a file of it, says about columns: `{"column": "kind"}` or `{"column": {"kind": ..., ...}}`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable JSON file: {error}") from error
+        raise InputError(f"{given} is not a readable JSON file: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold an object of columns. Received: {type(content).__name__}.")
+        raise InputError(f"{given} must hold an object of columns. Received: {type(content).__name__}.")
     return {name: {"kind": of} if isinstance(of, str) else of for name, of in content.items()}
 
 
