@@ -84,8 +84,10 @@ def test_the_recipe_of_contributing_adds_its_term(monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [*_commands()])
-def test_commands_parse(arguments):
+def test_commands_parse(arguments, tmp_path, monkeypatch):
     name, *rest = arguments
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fit.toml").write_text('source = "digits"\nout = "saved_models/digits"\n')  # is read at once
     application = _application()
     assert name in application.commands
     application.commands[name].make_context(name, rest)  # raises for an unknown option, a missing or surplus argument
