@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.replicas import scalars_of_workers
+from keras_ae.shuffling import batches_of, order_of
 
 _MOST_BYTES = 4 << 30
 _STEPS_COMPILED = 256
@@ -167,10 +168,7 @@ class _Epochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.rows.position = 0
-        if self.seed is None:
-            return
-        index = tf.range(tf.shape(self.rows.order)[0])
-        self.rows.order.assign(tf.random.experimental.stateless_shuffle(index, seed=[self.seed, epoch]))
+        self.rows.order.assign(order_of(tf.shape(self.rows.order)[0], self.seed, epoch))
 
 
 class ResidentModel(keras.Model):
@@ -208,17 +206,25 @@ class ResidentModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `fit`. Arrays without targets stay resident while it runs, and steps run many to a call unless
-        `compile` was given `steps_per_execution` or a callback looks at single batches."""
-        if not self.compiled or not self._can_stay(x) or y is not None or self._asks_for_more(kwargs):
+        `compile` was given `steps_per_execution` or a callback looks at single batches. Too many of them, and those
+        that a strategy distributes, go through Keras's input pipeline, in the same order."""
+        if not self.compiled or not self._are_arrays(x) or y is not None or self._asks_for_more(kwargs):
             with scalars_of_workers():
                 return super().fit(x, y, batch_size=batch_size, **kwargs)
-        self._started = time.perf_counter()
         arrays = self._as_inputs("x", x)
         rows = _length(arrays)
         batch = min(batch_size or _BATCH, rows)
+        seed = int(keras.random.randint((), 0, 2**31 - 1)) if kwargs.pop("shuffle", True) else None
+        if not self._can_stay(x) or _is_distributed():
+            epochs = range(kwargs.get("initial_epoch", 0), kwargs.get("epochs", 1))
+            batches, steps = batches_of(arrays, batch, seed, epochs)
+            if self._are_arrays(_alone(kwargs.get("validation_data"))):
+                kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or max(batch, VALIDATION_BATCH)
+            with scalars_of_workers():
+                return super().fit(batches, shuffle=False, steps_per_epoch=steps, **kwargs)
+        self._started = time.perf_counter()
         self._rows.put("train", arrays)
         self._rows.visit(np.arange(rows, dtype="int32"))
-        seed = int(keras.random.randint((), 0, 2**31 - 1)) if kwargs.pop("shuffle", True) else None
         kwargs["callbacks"] = [_Epochs(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         self._put_validation(kwargs, batch, a_call)
@@ -309,16 +315,17 @@ class ResidentModel(keras.Model):
         return function
 
     @staticmethod
-    def _can_stay(x: Any) -> bool:
-        arrays = list(x.values()) if isinstance(x, dict) else [x]
-        plain = all(isinstance(part, np.ndarray) and part.dtype.kind in "biuf" for part in arrays)
-        return plain and sum(part.nbytes for part in arrays) <= _MOST_BYTES
+    def _are_arrays(x: Any) -> bool:
+        return all(isinstance(part, np.ndarray) and part.dtype.kind in "biuf" for part in _parts(x))
+
+    def _can_stay(self, x: Any) -> bool:
+        return self._are_arrays(x) and sum(part.nbytes for part in _parts(x)) <= _MOST_BYTES
 
     @staticmethod
     def _asks_for_more(kwargs: dict[str, Any]) -> bool:
         ours = {"epochs", "verbose", "callbacks", "validation_data", "validation_freq", "validation_batch_size"}
         ours |= {"shuffle", "initial_epoch"}
-        return any(value is not None for name, value in kwargs.items() if name not in ours) or _is_distributed()
+        return any(value is not None for name, value in kwargs.items() if name not in ours)
 
     def _as_inputs(self, name: str, x: Any) -> Arrays:
         """Rows for each input, cast as Keras would, and always the same for what is traced."""
@@ -368,6 +375,10 @@ class ResidentModel(keras.Model):
 
 def _is_distributed() -> bool:
     return bool(tf.distribute.has_strategy())
+
+
+def _parts(x: Any) -> list[Any]:
+    return list(x.values()) if isinstance(x, dict) else [x]
 
 
 def _length(arrays: Arrays) -> int:

@@ -19,6 +19,9 @@ def variables_of(model: keras.Model) -> list[Any]:
 
     A model that overrides `train_step` may hold further optimizers as attributes.
     """
+    if model.optimizer is not None and not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)  # it would make its moments in the first step
     optimizers = [held for held in vars(model).values() if isinstance(held, keras.optimizers.Optimizer)]
     found = [*model.variables, *model.metrics_variables, *(v for held in optimizers for v in held.variables)]
     return list({id(variable): variable for variable in found}.values())

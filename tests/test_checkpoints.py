@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import keras_ae
+from keras_ae import resident
 from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.checkpoints import Checkpoints
 from keras_ae.divergence import Divergence
@@ -116,6 +117,15 @@ def test_a_run_goes_on_at_the_end_of_an_epoch_where_the_newest_checkpoint_is_dam
         resumed = train(run, Signal(-1))
     assert len(run.damaged) == 2
     assert_same(resumed, uninterrupted)
+
+
+def test_rows_that_are_not_resident_go_on_at_the_end_of_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(resident, "_MOST_BYTES", 0)
+    with pytest.raises(Interrupted, match="until epoch 3"):
+        interrupt(Run(tmp_path / "a.run", minutes=99), 2 * 10 + 5)
+    with Run(tmp_path / "a.run") as run:
+        resumed = train(run, Signal(-1))
+    assert_same(resumed, train())
 
 
 def test_a_run_that_ended_trains_no_more(folder, uninterrupted):

@@ -107,6 +107,7 @@ def test_off_resident_rows_the_term_is_named_and_the_weights_of_the_epoch_before
     rows[100] = 1e30
     dataset = tf.data.Dataset.from_tensor_slices(rows).batch(32)
     diverging = model()
+    diverging.compile("adam", jit_compile=False)
     with pytest.raises(DivergenceError, match=r"rmse not finite in epoch 1\. ") as stopped:
         diverging.fit(dataset, epochs=1, callbacks=[Divergence()], verbose=0)
     assert (stopped.value.step, stopped.value.rows) == (None, None)

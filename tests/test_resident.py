@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ae
+from keras_ae import resident
 
 X = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")
 
@@ -46,6 +47,17 @@ def test_every_row_is_seen_once_an_epoch_in_an_order_that_follows_from_the_seed(
         orders.append(np.stack(seen))
     np.testing.assert_array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
+
+
+def test_rows_that_are_too_many_to_stay_are_visited_in_the_same_order(monkeypatch):
+    stays = model()
+    stays.fit(X, batch_size=64, epochs=3, validation_data=X[:50], verbose=0)
+    monkeypatch.setattr(resident, "_MOST_BYTES", 0)
+    streamed = model()
+    monkeypatch.setattr(streamed._rows, "put", None)
+    streamed.fit(X, batch_size=64, epochs=3, validation_data=X[:50], verbose=0)
+    for name, values in stays.history.history.items():
+        np.testing.assert_allclose(streamed.history.history[name], values, rtol=1e-4, err_msg=name)
 
 
 class Batches(keras.callbacks.Callback):
