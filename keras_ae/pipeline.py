@@ -188,7 +188,8 @@ def fit(
         asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
         asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
         if run is not None:
-            run.begin(asked | {"callbacks": [type(c).__name__ for c in callbacks]} | _of_data(splits, known))
+            also = {"columns": schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
+            run.begin(asked | also | _of_data(splits, known))
             if run.found is not None:
                 progress(f"going on after {run.found}", None)
         shape = splits.train.shape[1:]
