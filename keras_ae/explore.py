@@ -146,6 +146,7 @@ def _describe(
         "shape": list(model.input_shape),
         "dtype": manifest["input"]["dtype"],
         "columns": model.columns,
+        "table": (manifest.get("table") or {}).get("columns"),
         "view": view(model.input_shape, model.columns, flat),
         "latent_shape": list(model.latent_shape),
         "epsilon_dim": manifest.get("epsilon_dim", model.latent_dim),

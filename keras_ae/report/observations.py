@@ -61,12 +61,21 @@ class Observations:
         ]
         return f'<div class="stack">{"".join(parts)}</div>'
 
+    def cells(self, flat: np.ndarray) -> list[str]:
+        """The numbers of a flattened observation as people write them: of a table its categories and dates."""
+        if self.model.schema is None:
+            return [pictures.number(float(value)) for value in flat]
+        cells = [column[0] for column in self.model.table(flat[None]).values()]
+        return [pictures.number(float(c)) if isinstance(c, np.floating) else str(c) for c in cells]
+
     def column(self, i: int) -> str:
-        """The name of the i-th number of a flattened observation: its column, pixel, step or index."""
+        """The name of the i-th number of a flattened observation: its column, pixel, channel and row, or index."""
         if self.model.columns is not None:
             return self.model.columns[i]
         shape = self._image_shape if self.is_image else self.model.input_shape
         place = [int(part) for part in np.unravel_index(i, shape)]
+        if self.model.windowing is not None:
+            return f"{self.model.windowing.channels[place[1]]}, row {place[0]}"
         if self.is_image:
             channel = f", channel {place[2]}" if len(place) > 2 else ""
             return f"row {place[0]}, column {place[1]}{channel}"

@@ -23,12 +23,13 @@ def worst_rows(model: runtime.Model, judged: Judged, shown: Observations) -> str
     worst = np.argsort(-scores["score"], kind="stable")[:ROWS]
     rows = test[worst]
     flat, rebuilt, parts = (a.reshape(len(rows), -1) for a in (rows, model.reconstruct(rows), model.explain(rows)))
+    cells_of = [list(map(shown.cells, part)) for part in (flat, rebuilt)]
     lines = []
     for i, row in enumerate(worst):
         share = parts[i] / max(float(parts[i].sum()), 1e-30)
         cells = "".join(
             f"<span>{html.escape(shown.column(j))} <b>{share[j]:.0%}</b>"
-            f"<small>{number(float(flat[i, j]))}; AE(x) {number(float(rebuilt[i, j]))}</small></span>"
+            f"<small>{html.escape(cells_of[0][i][j])}; AE(x) {html.escape(cells_of[1][i][j])}</small></span>"
             for j in np.argsort(-share, kind="stable")[:COLUMNS]
         )
         p_value = f"<td>{scores['p_value'][row]:.2g}</td>" if "p_value" in scores else ""

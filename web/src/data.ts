@@ -1,5 +1,7 @@
 // What `keras-ae explore` wrote beside the page.
 
+import type { Column } from "./cells";
+
 export type ViewKind =
   | { kind: "image"; height: number; width: number; channels: number }
   | { kind: "table" }
@@ -14,6 +16,7 @@ interface Content {
   shape: number[];
   dtype: string;
   columns: string[] | null;
+  table: Column[] | null;
   view: ViewKind;
   latent_shape: number[];
   epsilon_dim: number;

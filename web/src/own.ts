@@ -91,7 +91,7 @@ export class Own {
       value.id = "p-value";
       fact("p-value", value, ` ${meaning(p_value[0])}`);
     }
-    fact("RMSE, in the data's units", number(rmse));
+    if (!data.table) fact("RMSE, in the data's units", number(rmse)); // of codes and dates there is none
     if (data.functions.includes("classify")) {
       const { probability } = await runner.call("classify", { x });
       const best = probability.indexOf(Math.max(...probability));

@@ -1,5 +1,6 @@
 // An observation from a file or from pasted text. Errors give the rule, then what came.
 
+import { parse } from "./cells";
 import type { Data } from "./data";
 import { imageRange } from "./views";
 
@@ -9,16 +10,23 @@ export function readRows(data: Data, text: string): Float32Array[] {
   if (!lines.length) throw new Error("A row of numbers must be given. Received: nothing.");
   const separator = lines[0].includes(",") ? "," : lines[0].includes("\t") ? "\t" : lines[0].includes(";") ? ";" : " ";
   const cells = lines.map((line) => split(line, separator));
-  const isHeader = cells[0].some((cell) => cell === "" || Number.isNaN(Number(cell)));
+  const known = data.columns;
+  const isHeader = data.table
+    ? !!known && cells[0].some((cell) => known.includes(cell))
+    : cells[0].some((cell) => cell === "" || Number.isNaN(Number(cell)));
   const order = isHeader ? columns(data, cells[0]) : null;
   const rows = isHeader ? cells.slice(1) : cells;
   if (!rows.length) throw new Error("A row of numbers must follow the names. Received: names only.");
   return rows.map((row, index) => {
     const width = order ? cells[0].length : data.size;
     if (row.length !== width) throw new Error(`A row must have ${width} numbers. Received: ${row.length} in row ${index + 1}.`);
-    const x = (order ? order.map((i) => row[i]) : row).map((cell) => (cell === "" ? NaN : Number(cell)));
-    const wrong = x.findIndex((value) => !Number.isFinite(Math.fround(value)));
-    if (wrong >= 0) throw new Error(`Each cell must be a number. Received: "${(order ? row[order[wrong]] : row[wrong])}" in row ${index + 1}.`);
+    const x = (order ? order.map((i) => row[i]) : row).map((cell, i) => {
+      try {
+        return parse(data, i, cell);
+      } catch (error) {
+        throw new Error(`${(error as Error).message.replace(/\.$/, "")} in row ${index + 1}.`);
+      }
+    });
     if (data.dtype === "uint8" && x.some((value) => !Number.isInteger(value) || value < 0 || value > 255)) {
       throw new Error("Numbers must be whole, from 0 to 255, as in training.");
     }

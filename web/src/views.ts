@@ -1,7 +1,8 @@
 // How one observation looks: an image, a table of columns, or a curve.
 
+import { cell } from "./cells";
 import { type Data, header } from "./data";
-import { make, makeSvg, number, show } from "./dom";
+import { make, makeSvg, show } from "./dom";
 
 export interface View {
   element: HTMLElement;
@@ -95,14 +96,14 @@ function createTable(data: Data, label: string): View {
     element: make("div", {}, make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: label }, table), key),
     show(x, behind) {
       rows.forEach((row, i) => {
-        row.value.replaceChildren(number(x[i]));
+        row.value.replaceChildren(cell(data, i, x[i]));
         row.marks[1].style.left = `${row.share(x[i])}%`;
         row.marks[1].classList.toggle("below", x[i] < row.low);
         row.marks[1].classList.toggle("above", x[i] > row.high);
         row.marks[0].hidden = behind === undefined;
         if (behind) {
           row.marks[0].style.left = `${row.share(behind[i])}%`;
-          row.value.append(" → ", number(behind[i]));
+          row.value.append(" → ", cell(data, i, behind[i]));
         }
       });
     },
