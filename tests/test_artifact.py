@@ -5,6 +5,9 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -210,6 +213,35 @@ def test_a_link_goes_on_pointing_to_what_is_replaced(tmp_path):
     assert link.is_symlink()
     assert artifact.verify_files(target)["name"] == "new"
     assert sorted(os.listdir(tmp_path)) == ["latest", "v1"]
+
+
+def test_a_second_writer_of_a_folder_is_refused_and_the_first_goes_on(tmp_path):
+    with artifact.replacing(tmp_path / "a") as folder:
+        with pytest.raises(InputError, match=r"a must be written by one run at a time"):
+            artifact.replacing(tmp_path / "a").__enter__()
+        with artifact.replacing(tmp_path / "b") as other:  # beside it, not in it
+            fill(other)
+        fill(folder)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_of_that_folder(tmp_path):
+    program = f"""
+import os, pathlib, signal
+from keras_ae import artifact
+left = [artifact.replacing(pathlib.Path({str(tmp_path)!r}, name)) for name in ("a", "a.b")]
+for each in left:
+    (each.__enter__() / "half.bin").write_bytes(b"half")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert len(list(tmp_path.glob("*.partial"))) == 2
+    with artifact.replacing(tmp_path / "a") as folder:  # no lock outlives its process
+        fill(folder)
+    assert artifact.verify_files(tmp_path / "a")["name"] == "new"
+    (left,) = tmp_path.glob("*.partial")
+    assert left.name.startswith(".a.b.")
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
