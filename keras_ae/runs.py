@@ -193,7 +193,9 @@ class Run:
             self.folder.rmdir()
 
     def _sync(self) -> None:
-        """Makes the rename itself last."""
+        """Makes the rename itself last, where folders can be synced."""
+        if os.name == "nt":
+            return
         directory = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(directory)
