@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from keras_ae.errors import InputError
 from keras_ae.evaluation.result import LABELS
 from keras_ae.judging import judge
 from keras_ae.report import add_report, pictures, write_report
+from keras_ae.report.observations import Observations
 from keras_ae.report.page import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -206,6 +208,48 @@ def test_what_can_not_be_reported_is_refused_before_the_work(digits_artifact, tm
     with pytest.raises(InputError, match="must be what"):
         write_report(digits_artifact, tmp_path / "r.html", np.ones((50, 64)) * np.arange(50)[:, None])
     assert list(tmp_path.iterdir()) == []
+
+
+# Observations
+
+
+def of_shape(shape, columns=None, channels=None, table=None):
+    windowing = SimpleNamespace(channels=channels) if channels else None
+    model = SimpleNamespace(input_shape=shape, columns=columns, windowing=windowing, schema=table, table=table)
+    train = np.random.default_rng(0).normal(size=(50, *shape)).astype("float32") * np.linspace(1, 9, shape[-1])
+    return Observations(model, train), train
+
+
+@pytest.mark.parametrize("channels", [None, ("flow", "<heat>")])
+def test_a_signal_is_a_curve_for_each_channel_on_a_scale_of_its_own(channels):
+    shown, x = of_shape((24, 2), channels=channels)
+    names = channels or ("channel 0", "channel 1")
+    assert not shown.is_image
+    assert shown.pair(x[0], x[1], "two").count("<svg") == 2
+    assert shown.pair(x[0], x[1], "two").count("<polyline") == 4
+    assert shown.tile(x[0], "one").count("<polyline") == 2
+    heights = [float(p.split(",")[1]) for p in re.findall(r'points="([^"]*)"', shown.tile(x[0], "one"))[0].split()]
+    assert max(heights) - min(heights) > 20  # the narrow channel fills its picture too
+    assert [shown.column(i) for i in (0, 5)] == [f"{names[0]}, row 0", f"{names[1]}, row 2"]
+    assert ", ".join(names) in shown.legend
+
+
+def test_two_axes_are_an_image_where_none_is_time():
+    shown, x = of_shape((8, 6))
+    assert shown.is_image
+    assert shown.pair(x[0], x[1], "a").count("<img") == 3
+    assert shown.column(13) == "row 2, column 1"
+    assert of_shape((24, 8), channels=tuple("abcdefgh"))[0].tile(np.zeros((24, 8)), "w").count("<svg") == 6
+    assert of_shape((2, 3, 4, 5))[0].column(1) == "feature (0, 0, 0, 1)"
+    assert of_shape((7,))[0].column(3) == "feature 3"
+
+
+def test_cells_are_shown_as_the_table_had_them():
+    cells = {"a": np.array([1.25], "float32"), "b": np.array(["red"], object), "c": np.array([None], object)}
+    cells["d"] = np.array([True], object)
+    shown, x = of_shape((4,), tuple(cells), table=lambda rows: cells)
+    assert shown.cells(x[0]) == ["1.25", "red", "missing", "True"]
+    assert shown.pair(x[0], x[1], "row").count("<polyline") == 2
 
 
 # Pictures

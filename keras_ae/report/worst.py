@@ -41,4 +41,5 @@ def worst_rows(model: runtime.Model, judged: Judged, shown: Observations) -> str
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     table = f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody>"
     note = "The highest scores, and what share of each its three worst columns add; below, the value and AE(x)."
+    note += " Missing cells are filled." if model.schema is not None else ""
     return f'<h3>Worst rows</h3><p>{note}</p><div class="wide"><table>{table}</table></div>'
