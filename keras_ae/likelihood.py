@@ -68,7 +68,7 @@ def log_likelihood(
 
     _check(model, k)
     rng = np.random.default_rng(seed)
-    width = max(math.prod(model.raw_shape), getattr(model.prior, "numbers", 0))
+    width = max(math.prod(model.raw_shape), getattr(model.prior, "numbers", 0) // 8)  # they are soon forgotten
     draws = max(1, min(k, _NUMBERS // width))
     rows = max(1, _NUMBERS // (width * draws))
     classes = len(model.classes)

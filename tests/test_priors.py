@@ -80,8 +80,14 @@ def test_posteriors_win_where_each_is_narrow():
     kept = [np.flatnonzero(np.isclose(mean, at, atol=1e-5).all(1))[0] for at in np.asarray(fitted.layer.mean)]
     np.testing.assert_allclose(np.square(fitted.layer.factor), variance[kept], rtol=1e-4)  # wide enough as they are
     parts = [multivariate_normal(mean[i], np.diag(variance[i])).logpdf(held_out[:5]) for i in kept]
-    expected = np.logaddexp.reduce(parts) - np.log(500)
+    weights = np.asarray(fitted.layer.share)[0]
+    expected = np.logaddexp.reduce(np.array(parts) + np.log(weights)[:, None])
     np.testing.assert_allclose(fitted.layer.log_prob(held_out[:5]), expected, rtol=1e-3)
+    # What the rows of a place weigh together is how often it is seen, not how many of its rows were drawn.
+    place = np.unique(mean, axis=0, return_inverse=True)[1].ravel()
+    seen, drawn = (np.bincount(of, minlength=60) / len(of) for of in (place, place[kept]))
+    weighed = np.bincount(place[kept], weights, minlength=60)
+    assert np.abs(weighed - seen).sum() < 0.7 * np.abs(drawn - seen).sum()
     # Posteriors that are too narrow for other rows are widened, and few are no prior.
     narrow = fit_prior(z, held_out, posterior=(mean, variance / 100))
     assert narrow.nats["vamp"] > fitted.nats["vamp"] - 6

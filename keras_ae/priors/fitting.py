@@ -24,6 +24,7 @@ _WIDENED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 """What may be added to the deviations of a VampPrior, in those of the posteriors' means."""
 _WIDENING_SHARE = 0.1
 """Of the rows, at least, that decides."""
+_WEIGHING_ROWS, _WEIGHING_STEPS = 5_000, 10
 _FLOOR = 1e-4
 """Least variance of a component along any direction, as a share of the mean variance of z."""
 _EVALUATED = 1 << 24
@@ -75,8 +76,8 @@ def fit_prior(
 
     - `standard`: N(0, I).
     - `gaussian`, `mixture_4` and on: Gaussians with full covariances, where rows are enough for those.
-    - `vamp`: the posteriors of training rows, 500 at most, equally weighted (Tomczak and Welling 2018, "VAE with a
-      VampPrior", equation 9, with rows for pseudo-inputs). Where they are too narrow for other training rows, all are
+    - `vamp`: the posteriors of training rows, 500 at most, weighted (Tomczak and Welling 2018, "VAE with a VampPrior",
+      equation 9, with rows for pseudo-inputs). Where they are too narrow for other training rows, all are
       convolved with one Gaussian, a kernel (Parzen 1962). Of 100 rows or more with a posterior.
     - `flow`: `gaussian` bent by affine couplings (`FlowPrior`), where there are 200 rows for each of 2 dimensions
       or more.
@@ -172,8 +173,29 @@ def _vamp(
     for by in _WIDENED:
         layer.set(*_arguments(widened(by), frequency))
         nats.append(_log_likelihood(layer, z[others], of_others).mean() if len(others) else 0.0)
-    layer.set(*_arguments(widened(_WIDENED[int(np.argmax(nats))]), frequency))
+    parts = widened(_WIDENED[int(np.argmax(nats))])
+    layer.set(*_arguments(parts, frequency))
+    ends = np.cumsum([len(rows) for rows in some])
+    for i, (rows, (means, variances, _)) in enumerate(zip(groups, parts, strict=True)):
+        own = np.arange(ends[i] - len(means), ends[i])
+        parts[i] = means, variances, _weights(layer, z[_some(rows, _WEIGHING_ROWS, seed)], own)
+    layer.set(*_arguments(parts, frequency))
     return layer
+
+
+def _weights(layer: MixturePrior, z: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """The likeliest weights of some components for z, by a few steps of EM from equal ones, with one row more for each:
+    rows drawn by chance stand for more or fewer others.
+    """
+    batches = np.array_split(z, max(1, len(z) * layer.numbers // _EVALUATED))
+    log_prob = np.concatenate([np.asarray(layer.log_components(batch))[:, components] for batch in batches])
+    relative = np.exp(log_prob - log_prob.max(axis=1, keepdims=True), dtype="float64")
+    weights = np.full(len(components), 1 / len(components))
+    for _ in range(_WEIGHING_STEPS):
+        shares = relative * weights
+        rows = (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)).sum(axis=0)
+        weights = (rows + 1) / (rows.sum() + len(rows))
+    return weights
 
 
 def _flow(z: np.ndarray, y: np.ndarray | None, frequency: np.ndarray, seed: int) -> FlowPrior:

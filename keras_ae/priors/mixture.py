@@ -121,12 +121,12 @@ class MixturePrior(keras.layers.Layer):
     def log_prob(self, z: Any) -> Any:
         """log p(z) of z (batch, n): (batch,), nats."""
         log_share = ops.log(ops.maximum(ops.sum(self.share, axis=0), 1e-30))
-        return ops.logsumexp(self._log_components(z) + log_share, axis=-1)
+        return ops.logsumexp(self.log_components(z) + log_share, axis=-1)
 
     def class_log_prob(self, z: Any) -> Any:
         """log p(z | y) of z (batch, n) for each class y: (batch, classes), nats."""
         log_share = ops.log(ops.maximum(self.share, 1e-30)) - ops.expand_dims(self.class_log_frequency(), -1)
-        return ops.logsumexp(ops.expand_dims(self._log_components(z), 1) + log_share[None], axis=-1)
+        return ops.logsumexp(ops.expand_dims(self.log_components(z), 1) + log_share[None], axis=-1)
 
     def class_log_frequency(self) -> Any:
         """log p(y): (classes,), nats."""
@@ -136,7 +136,7 @@ class MixturePrior(keras.layers.Layer):
         """Products of matrices, diagonal or full, with vectors (batch, n): (batch, n)."""
         return matrix * vector if self.diagonal else ops.sum(matrix * ops.expand_dims(vector, 1), axis=-1)
 
-    def _log_components(self, z: Any) -> Any:
+    def log_components(self, z: Any) -> Any:
         """log N(z; mean_k, covariance_k): (batch, K)."""
         n, k = self.latent_dim, self.components
         z = ops.cast(z, "float32")

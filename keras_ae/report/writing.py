@@ -90,7 +90,8 @@ def add_report(
         judged = judge(model, splits, _COMPARED, seed, progress, nll, most)
         page = Page(model, judged, name).content()
     except Exception as error:  # such as rows that are too few; no page may cost what was trained
-        content["notes"] = [*content["notes"], f"no report: {error}"]
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        content["notes"] = [*content["notes"], f"no report: {kind}{' '.join(str(error).split())}"]
     else:
         (folder / REPORT).write_text(page, encoding="utf-8")
     artifact.write_manifest(folder, content)
