@@ -3,6 +3,7 @@
 import csv
 import datetime
 import json
+import re
 import sys
 from typing import NamedTuple
 
@@ -278,6 +279,13 @@ def test_raw_cells_go_in_and_scores_come_out(run, orders_artifact, orders_csv, t
     assert set(made["member"]) == {"no", "yes"}
 
 
+def test_the_report_says_categories_and_dates_in_words(orders_artifact):
+    page = (orders_artifact / "report.html").read_text()
+    worst = page[page.index("Worst rows") :]
+    assert re.search(r"colour <b>\d+%</b><small>(red|green|blue); AE\(x\) (red|green|blue)</small>", worst)
+    assert re.search(r"when <b>\d+%</b><small>2024-\d\d-\d\dT", worst)
+
+
 def test_missing_cells_are_filled_by_what_goes_with_the_rest(run, orders_artifact, orders_csv, tmp_path):
     model = runtime.load(orders_artifact)
     truth = orders(300, seed=1).dropna().reset_index(drop=True)
@@ -355,7 +363,19 @@ def test_a_fit_drops_columns_and_skips_rows_when_told(run, orders_csv, tmp_path)
     done = run("fit", source, "--out", tmp_path / "a", "--epochs", "1")
     assert done.exit_code == 2
     assert "column amount: must be a finite number. Received: 'a'" in done.stderr
-    arguments = ("--drop", "when", "--drop", "member", "--on-error", "skip", "--option", "hidden=[8]", "--epochs", "1")
+    arguments = (
+        "--drop",
+        "when",
+        "--drop",
+        "member",
+        "--on-error",
+        "skip",
+        "--option",
+        "hidden=[8]",
+        "--epochs",
+        "1",
+        "--no-report",
+    )
     done = run("fit", source, "--out", tmp_path / "a", *arguments)
     assert done.exit_code == 0, done.stderr
     assert "1 of 401 rows were skipped" in done.stderr

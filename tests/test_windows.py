@@ -32,7 +32,7 @@ def sensors_artifact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("windows")
     sensors(1200).to_csv(folder / "sensors.csv", index=False)
     source = load_source(folder / "sensors.csv", windowing=Windowing.asked(16))
-    pipeline.fit(source, folder / "sensors", epochs=2, network="dense", hidden=[16], latent_dim=6)
+    pipeline.fit(source, folder / "sensors", epochs=2, network="dense", hidden=[16], latent_dim=6, report=False)
     return folder / "sensors"
 
 
