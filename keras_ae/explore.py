@@ -147,7 +147,7 @@ def _describe(
         "dtype": manifest["input"]["dtype"],
         "columns": model.columns,
         "table": (manifest.get("table") or {}).get("columns"),
-        "view": view(model.input_shape, model.columns, flat),
+        "view": view(model.input_shape, model.columns, flat, model.channels),
         "latent_shape": list(model.latent_shape),
         "epsilon_dim": manifest.get("epsilon_dim", model.latent_dim),
         "classes": manifest.get("classes") or [],

@@ -134,6 +134,11 @@ class Model:
         return traverse(self, x, steps, y)
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Of a window of a time series; none where x is no such."""
+        return self.windowing.channels if self.windowing is not None else ()
+
+    @property
     def raw_shape(self) -> tuple[int, ...]:
         """Of one raw observation."""
         return self.input_shape

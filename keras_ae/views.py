@@ -20,10 +20,15 @@ def plane(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
     return mean, components, [float(v) / total for v in [*variances[:2], 0.0][:2]]
 
 
-def view(shape: tuple[int, ...], columns: tuple[str, ...] | None, flat: np.ndarray) -> dict[str, Any]:
-    """How an observation is shown: as an image of two or three axes, channels last; as a table of named columns; as an
-    image where a vector is one written out row by row; as a curve else.
+def view(
+    shape: tuple[int, ...], columns: tuple[str, ...] | None, flat: np.ndarray, channels: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """How an observation is shown: as curves of the named channels of a window of time; as an image of two or three
+    axes, channels last; as a table of named columns; as an image where a vector is one written out row by row; as a
+    curve else.
     """
+    if channels:
+        return {"kind": "channels", "names": list(channels), "length": shape[0]}
     if len(shape) in (2, 3) and (len(shape) == 2 or shape[2] in (1, 3)):
         return {"kind": "image", "height": shape[0], "width": shape[1], "channels": shape[2] if len(shape) == 3 else 1}
     if columns is not None:

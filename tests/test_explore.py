@@ -227,6 +227,15 @@ def test_what_is_shown_as_an_image():
     assert _kind((100,), np.random.default_rng(0).normal(size=(300, 100)).astype("float32")) == "curve"
 
 
+def test_windows_of_a_series_are_curves_of_their_channels():
+    flat = np.zeros((3, 64), "float32")
+    assert views.view((32, 2), None, flat, ("flow", "heat")) == {
+        "kind": "channels",
+        "names": ["flow", "heat"],
+        "length": 32,
+    }
+
+
 def test_the_usual_distance_is_the_median_to_the_nearest_other_row():
     rows = np.random.default_rng(0).normal(size=(300, 5)).astype("float32")
     rows[7] = rows[8]  # a copy does not count

@@ -5,7 +5,8 @@ import type { Column } from "./cells";
 export type ViewKind =
   | { kind: "image"; height: number; width: number; channels: number }
   | { kind: "table" }
-  | { kind: "curve" };
+  | { kind: "curve" }
+  | { kind: "channels"; names: string[]; length: number };
 
 interface Content {
   name: string;

@@ -26,7 +26,11 @@ export function thumbnail(data: Data, x: Float32Array): Element {
   const { low, high } = data.features;
   const [bottom, top] = range(low, high, x);
   const shares =
-    data.view.kind === "table" ? x.map((v, i) => (v - low[i]) / (high[i] - low[i] || 1)) : x.map((v) => (v - bottom) / (top - bottom));
+    data.view.kind === "channels"
+      ? byChannel(data, data.view, x)
+      : data.view.kind === "table"
+        ? x.map((v, i) => (v - low[i]) / (high[i] - low[i] || 1))
+        : x.map((v) => (v - bottom) / (top - bottom));
   const svg = makeSvg("svg", { class: "spark", viewBox: "-2 -4 104 48", preserveAspectRatio: "none", "aria-hidden": "true" });
   svg.append(makeSvg("path", { class: "line", d: path(shares.map((s) => Math.min(1.1, Math.max(-0.1, s))), 100, 40) }));
   return svg;
@@ -123,23 +127,45 @@ function createCurve(data: Data, label: string): View {
   svg.append(band, other, line);
   const [top, bottom] = [make("span"), make("span")];
   const frame = make("div", { className: "plot" }, make("div", { className: "ticks", ariaHidden: "true" }, top, bottom), svg);
-  const across = make("div", { className: "ticks across" }, make("span", {}, "0"), make("span", {}, `${data.size - 1}`));
-  const key = make("p", { className: "quiet" }, `The band holds nine of ten ${pointsOf(data)}.`);
+  const channels = data.view.kind === "channels" ? data.view : null;
+  const marks = channels ? channels.names : ["0", `${data.size - 1}`];
+  const across = make("div", { className: "ticks across" }, ...marks.map((mark) => make("span", {}, mark)));
+  const words = channels ? ` Channels stand one after the other, ${channels.length} steps each, each on its own scale.` : "";
+  const key = make("p", { className: "quiet" }, `The band holds nine of ten ${pointsOf(data)}.${words}`);
   const element = make("div", {}, frame, across, key);
   return {
     element,
     show(x, behind) {
       const [least, most] = range(low, high, behind ? Float32Array.from([...x, ...behind]) : x);
-      const share = (values: Float32Array) => values.map((v) => (v - least) / (most - least));
+      const share = (values: Float32Array) =>
+        channels
+          ? byChannel(data, channels, values).map((v) => Math.min(1, Math.max(0, v)))
+          : values.map((v) => (v - least) / (most - least));
       const upper = path(share(usual_high), WIDTH, HEIGHT);
       const lower = path(share(usual_low).reverse(), WIDTH, HEIGHT, true).replace("M", "L");
       band.setAttribute("d", `${upper}${lower}Z`);
       line.setAttribute("d", path(share(x), WIDTH, HEIGHT));
       other.setAttribute("d", behind ? path(share(behind), WIDTH, HEIGHT) : "");
-      top.textContent = show(most);
-      bottom.textContent = show(least);
+      top.textContent = channels ? "most" : show(most);
+      bottom.textContent = channels ? "least" : show(least);
     },
   };
+}
+
+/** Steps of each channel after those of the one before, as shares of the range that the channel has in the data. */
+function byChannel(data: Data, view: { names: string[]; length: number }, x: Float32Array): Float32Array {
+  const count = view.names.length;
+  const { low, high } = data.features;
+  const shares = new Float32Array(x.length);
+  for (let c = 0; c < count; c++) {
+    let [least, most] = [Infinity, -Infinity];
+    for (let t = 0; t < view.length; t++) {
+      least = Math.min(least, low[t * count + c]);
+      most = Math.max(most, high[t * count + c]);
+    }
+    for (let t = 0; t < view.length; t++) shares[c * view.length + t] = (x[t * count + c] - least) / (most - least || 1);
+  }
+  return shares;
 }
 
 function pointsOf(data: Data): string {
