@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_ae.errors import DivergenceError, InputError
 from keras_ae.resident import SpanCallback
-from keras_ae.state import are_finite, read, restore, variables_of
+from keras_ae.state import Reader, restore
 
 ACTIONS = ("stop", "lower_learning_rate")
 _STEPS = 32  # between two copies of the weights in memory, where `fit` runs single steps
@@ -45,20 +45,23 @@ class Divergence(SpanCallback):
         self.notes: list[str] = []
         self._at = 0
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._reader = Reader(self.model)
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch + 1
-        self._good: list[np.ndarray] | None = None
+        self._good: list[Any] | None = None
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         position = self.model.position
         if self._good is None or (position is not None and position - self._at >= _STEPS):
-            self._at, self._good = position or 0, read(variables_of(self.model))
+            self._at, self._good = position or 0, self._reader.read()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         is_last = batch + 1 >= (self.params.get("steps") or 1)
         terms = _not_finite(logs or {})
         # Weights that the last step of an epoch spoilt no term has seen yet.
-        if not terms and is_last and not are_finite(self.model):
+        if not terms and is_last and not self._reader.are_finite():
             terms = (_GRADIENT,)
         if terms:
             self._diverged(terms)
@@ -77,7 +80,7 @@ class Divergence(SpanCallback):
             self.notes.append(f"{_where(terms, self._epoch, step)}: the learning rate was lowered to {cut:.2g}")
             if reached is None:
                 return
-            if not _not_finite(self.model.run_steps(self._at, reached)) and are_finite(self.model):
+            if not _not_finite(self.model.run_steps(self._at, reached)) and self._reader.are_finite():
                 self._good = None  # it has the rate that was too high
                 return
         self._restore()
@@ -93,7 +96,7 @@ class Divergence(SpanCallback):
 
     def _restore(self) -> None:
         assert self._good is not None
-        restore(variables_of(self.model), self._good)
+        restore(self._reader.variables, self._good)
 
     def _found(
         self, terms: tuple[str, ...], reached: int
@@ -101,11 +104,11 @@ class Divergence(SpanCallback):
         """The terms, the step from 1 and the rows that did it, by running each step again from the good weights."""
         self._restore()
         for step in range(self._at, reached):
-            before = read(variables_of(self.model))
+            before = self._reader.read()
             logs = self.model.run_steps(step, step + 1)
-            found = _not_finite(logs) or (() if are_finite(self.model) else (_GRADIENT,))
+            found = _not_finite(logs) or (() if self._reader.are_finite() else (_GRADIENT,))
             if found:
-                restore(variables_of(self.model), before)
+                restore(self._reader.variables, before)
                 return found, step + 1, self._rows(step)
         return terms, None, None  # a callback changed something between the steps
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 # What Keras's own callbacks keep from epoch to epoch; others name it in `checkpointed`.
 _KEPT: dict[type, tuple[str, ...]] = {
@@ -32,15 +33,41 @@ def read(variables: Sequence[Any]) -> list[np.ndarray]:
     return [np.asarray(variable.value.numpy()) for variable in variables]
 
 
-def restore(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+def restore(variables: Sequence[Any], values: Sequence[Any]) -> None:
     """Puts back what `read` gave."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
-def are_finite(model: keras.Model) -> bool:
-    """Whether all trainable weights are."""
-    return all(np.isfinite(weight).all() for weight in read(model.trainable_variables))
+class Reader:
+    """Reads the variables of a model in one call: one by one would take longer than some steps of a small model.
+
+    Attributes:
+        variables: of `variables_of`.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.variables = variables_of(model)
+        trained = model.trainable_variables
+
+        def values() -> list[Any]:
+            return [variable.value.read_value() for variable in self.variables]
+
+        def finite() -> Any:
+            return tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight.value)) for weight in trained])
+
+        one_device = model.distribute_strategy.num_replicas_in_sync == 1
+        self._values, self._finite = (
+            tf.function(read, autograph=False) if one_device else read for read in (values, finite)
+        )
+
+    def read(self) -> list[Any]:
+        """All values, tensors on the device; what is assigned later leaves them as they are."""
+        return list(self._values())
+
+    def are_finite(self) -> bool:
+        """Whether all trainable weights are."""
+        return bool(self._finite())
 
 
 def kept_by(callback: Any) -> dict[str, Any]:
