@@ -6,7 +6,7 @@ PEERS := .bench/.installed
 WEB := keras_ae/web/index.html
 WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js) $(wildcard web/src/* web/public/*)
 
-.PHONY: demo test lint types web bench constraints clean
+.PHONY: demo test lint types docs web bench constraints clean
 
 demo: $(STAMP)
 	$(BIN)/keras-ae fit digits --out saved_models/digits
@@ -27,6 +27,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+# The site, in site/; a broken link fails. Its search needs a server, such as `python -m http.server -d site`.
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -57,4 +61,4 @@ constraints: $(STAMP)
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf .venv .bench build dist *.egg-info web/node_modules keras_ae/web
+	rm -rf .venv .bench build dist site *.egg-info web/node_modules keras_ae/web
