@@ -1,4 +1,4 @@
-"""What MkDocs needs beside Markdown: figures that lie outside this folder, and formulas as MathML, without a script."""
+"""What MkDocs needs beside Markdown: pages that lie outside this folder, and formulas as MathML, without a script."""
 
 import re
 from pathlib import Path
@@ -7,23 +7,34 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-_RESULTS = Path(__file__).parents[1] / "benchmarks/results"
+_ROOT = Path(__file__).parents[1]
+_OUTSIDE = {
+    "contributing.md": _ROOT / "CONTRIBUTING.md",
+    "changelog.md": _ROOT / "CHANGELOG.md",
+    **{f"results/{path.name}": path for path in sorted((_ROOT / "benchmarks/results").iterdir())},
+}
+_LINKS = {
+    "](../benchmarks/results/": "](results/",
+    "](../../docs/": "](../",
+    "](../CONTRIBUTING.md": "](contributing.md",
+    "](docs/": "](",
+}
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"(?<![\w$])\$([^$\n]+)\$(?![\w$])")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the figures of `benchmarks/results`."""
-    for path in sorted(_RESULTS.iterdir()):
-        files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
+    """Adds the pages that lie outside."""
+    for name, path in _OUTSIDE.items():
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links to figures, and formulas outside code."""
-    markdown = markdown.replace("](../benchmarks/results/", "](results/")
-    markdown = re.sub(r"\]\(\.\./\.\./docs/", "](../", markdown)
+    """Links to those pages and from them, and formulas outside code."""
+    for before, after in _LINKS.items():
+        markdown = markdown.replace(before, after)
     parts = _CODE.split(markdown)
     parts[::2] = [_INLINE.sub(_mathml, _DISPLAY.sub(_displayed, part)) for part in parts[::2]]
     return "".join(parts)

@@ -408,7 +408,7 @@ def _differences(run: Run, model: Autoencoder) -> dict[str, float]:
 
 
 def _rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(x, dtype="float64"))))
+    return float(np.sqrt(np.nanmean(np.square(x, dtype="float64"))))
 
 
 def _seconds(folders: dict[str, Path], inputs: dict[str, Arrays]) -> dict[str, dict[str, Any]]:
