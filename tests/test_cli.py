@@ -310,6 +310,7 @@ def test_a_saved_model_is_exported_beside_the_artifact_by_default(artifact, tmp_
     np.testing.assert_allclose(z, keras_ae.runtime.load(artifact).encode(table()), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_precision_that_is_refused_is_noted_and_the_fit_goes_on(people, tmp_path, run):
     code, out, err = run("fit", people, "--out", tmp_path / "a", "--precision", "int8", *FIT)
     assert code == 0

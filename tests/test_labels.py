@@ -200,7 +200,14 @@ def test_all_runtimes_classify_and_generate_alike(digits_fitted, digits_artifact
     assert not (tmp_path / "h.npy").exists()
 
 
-@pytest.mark.parametrize("options", [{"recipe": "cvae"}, {"recipe": "ae", "conditional": True}, {"recipe": "linear"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recipe": "cvae"},
+        pytest.param({"recipe": "ae", "conditional": True}, marks=pytest.mark.slow),
+        {"recipe": "linear"},
+    ],
+)
 def test_bayes_rule_alone_classifies(options, tmp_path):
     sizes = {"latent_dim": 6} if options["recipe"] == "linear" else SMALL
     fitted = keras_ae.fit("digits", tmp_path / "a", report=False, **sizes, **options)
@@ -281,7 +288,7 @@ def iris(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_a_column_of_labels_is_no_feature_and_may_stay_in_the_file(iris, tmp_path, ending):
     source = iris / f"iris.{ending}"
     fitted = keras_ae.fit(source, tmp_path / "a", labels="kind", epochs=5, latent_dim=2, hidden=[16], report=False)
@@ -302,14 +309,18 @@ def test_a_column_of_labels_is_no_feature_and_may_stay_in_the_file(iris, tmp_pat
     [
         ("iris.csv", "species", "a column 'species' for labels. Received: a, b, kind, c, d"),
         ("iris.parquet", "species", "a column 'species' for labels"),
-        ("iris.csv", None, "column kind: must be a number. Received: 'setosa'"),
-        ("digits", "kind", "a column of a file"),
+        ("digits", "kind", "a column of a table"),
     ],
 )
 def test_a_column_that_is_not_there_is_named(iris, name, labels, message):
     source = iris / name if "." in name else name
     with pytest.raises(InputError, match=message):
         load_source(source, labels)
+
+
+def test_a_column_of_text_that_is_no_label_is_a_category(iris):
+    schema = load_source(iris / "iris.csv").rows.schema
+    assert [column.kind for column in schema.columns].count("categorical") == 1
 
 
 def test_labels_of_a_file_without_names_and_of_an_npz(tmp_path):
