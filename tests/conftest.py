@@ -26,7 +26,7 @@ def digits_fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import keras_ae
 
     out = tmp_path_factory.mktemp("artifacts") / "digits"
-    return keras_ae.fit("digits", out=out, epochs=8, latent_dim=8, hidden=[64], report=False)
+    return keras_ae.fit("digits", out=out, epochs=8, latent_dim=8, hidden=[64])
 
 
 @pytest.fixture(scope="session")

@@ -203,7 +203,7 @@ def test_all_runtimes_classify_and_generate_alike(digits_fitted, digits_artifact
 @pytest.mark.parametrize(
     "options",
     [
-        {"recipe": "cvae"},
+        pytest.param({"recipe": "cvae"}, marks=pytest.mark.slow),  # test_recipes has one, docs/labels.md another
         pytest.param({"recipe": "ae", "conditional": True}, marks=pytest.mark.slow),
         {"recipe": "linear"},
     ],

@@ -232,6 +232,7 @@ def test_raw_values_that_half_precision_can_not_hold_stay_in_float32(tmp_path, t
         pipeline.save(model, tmp_path / "b", precisions=["int8"])
 
 
+@pytest.mark.slow
 def test_images_are_quantized(tmp_path, timed):
     images = np.random.default_rng(0).integers(0, 256, size=(80, 12, 12), dtype="uint8")
     fitted = keras_ae.fit(

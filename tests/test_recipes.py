@@ -47,7 +47,9 @@ OPTIONS = {
 }
 # The recipes whose training graph sees more of x than its features one by one.
 CONV = ["vae", "masked", "vq_vae", "contractive", "vae_gan"]
-CASES = [("dense", name) for name in OPTIONS]
+# Those that differ from another by a term or a weight.
+ALIKE = {"rmse_vae", "beta_tc_vae", "dip_vae", "info_vae", "rae_l2", "swae", "student_t", "residual_vq", "factor_vae"}
+CASES = [pytest.param("dense", name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in OPTIONS]
 CASES += [pytest.param("conv", name, marks=pytest.mark.slow) for name in CONV[1:]] + [("conv", CONV[0])]
 
 
