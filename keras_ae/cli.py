@@ -491,11 +491,12 @@ def generate(
     """New rows, in raw units, drawn from the model."""
     from keras_ae import runtime
     from keras_ae.data.output import check_output, write_rows
+    from keras_ae.data.tables import TABLES
 
     check_output(out)
     model = runtime.load(artifact)
     x = model.generate(n, label, seed)
-    is_table = model.schema is not None and out.suffix in (".csv", ".parquet")
+    is_table = model.schema is not None and out.suffix in TABLES
     write_rows(out, model.table(x) if is_table else {"x": x}, model.columns)
 
 

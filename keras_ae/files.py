@@ -10,8 +10,8 @@ from keras_ae.alarms import alarms, alarms_of_batch, check_level
 from keras_ae.data.batches import ahead, read_batches
 from keras_ae.data.cells import Problem, cell_batches
 from keras_ae.data.output import check_output, write_batches
-from keras_ae.data.schema import Schema, check_problems
-from keras_ae.data.tables import Rows
+from keras_ae.data.schema import check_problems
+from keras_ae.data.tables import TABLES, Rows
 from keras_ae.data.windows import read_series, spread, starts_of, windows, worst
 from keras_ae.errors import InputError
 from keras_ae.runtime import Model
@@ -73,7 +73,7 @@ def run_file(
         results = _judged_together(results, rate)
     columns = model.columns if function in (*_OF_ROWS, "explain") else None
     columns = model.classes if function == "classify" else columns
-    if function in _OF_ROWS and model.schema is not None and out.suffix in (".csv", ".parquet"):
+    if function in _OF_ROWS and model.schema is not None and out.suffix in TABLES:
         results = (model.schema.table(next(iter(arrays.values()))) for arrays in results)
     write_batches(out, _counted(results, total, on_rows), columns)
 
@@ -102,13 +102,11 @@ def _run_series(
     stamps = np.arange(rows) if series.stamps is None else np.array(series.stamps, object)
     time = windowing.time or "row"
     if function == "score":
-        found = worst(results, "score", starts, length, rows)
         if alpha is not None:
-            found = _judged(found, lambda p: alarms(p, alpha))
+            results = _judged(results, lambda p: alarms(p, alpha))
         elif rate is not None:
             results = _judged(results, lambda p: alarms_of_batch(p, rate))
-            found = worst(results, "score", starts, length, rows)
-        named = {time: stamps, **found}
+        named = {time: stamps, **worst(results, "score", starts, length, rows)}
     elif function in ("reconstruct", "explain"):
         (of_windows,) = results.values()
         of_rows = spread(of_windows, starts, length, rows)
@@ -132,22 +130,19 @@ def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda 
         The cells filled, by column.
     """
     check_output(out)
-    schema = _schema(model, source)
-    ignored = _ignored(model)
+    schema = model.schema_of_table()
     filled: dict[str, int] = {}
 
     def tables() -> Iterator[dict[str, np.ndarray]]:
         for cells in cell_batches(source):
-            x, problems = schema.encode(cells, ignored)
+            x, problems = schema.encode(cells, model.ignored)
             check_problems(problems)
-            made = schema.table(model.impute(x))
-            for i, name in enumerate(schema.names):
+            table = {name: np.array(column, object) for name, column in cells.columns.items()}
+            for i, (name, made) in enumerate(schema.table(model.impute(x)).items()):
                 missing = np.isnan(x[:, i])
                 filled[name] = filled.get(name, 0) + int(missing.sum())
-                column = np.array(cells.columns[name], object)
-                column[missing] = made[name][missing]
-                cells.columns[name] = column
-            yield {name: np.array(column, object) for name, column in cells.columns.items()}
+                table[name][missing] = made[missing]
+            yield table
 
     write_batches(out, _counted(tables(), None, on_rows))
     return {name: count for name, count in filled.items() if count}
@@ -164,34 +159,21 @@ def rows_of(model: Model, source: Path) -> np.ndarray:
     return np.concatenate(list(batches))
 
 
-def _ignored(model: Model) -> tuple[str, ...]:
-    labels = model.manifest.get("labels_column")
-    return (*model.manifest.get("dropped", ()), *(() if labels is None else (labels,)))
-
-
-def _schema(model: Model, source: Path) -> Schema:
-    if source.suffix not in (".csv", ".parquet") or model.columns is None:
-        raise InputError(
-            f"Cells are of a .csv or .parquet, for a model that was trained on a table. Received: {source.name}."
-        )
-    return model.schema or Schema.of_numbers(model.columns)
-
-
 def _read(
     model: Model, function: str, source: Path, skipped: deque[list[int]], on_skipped: OnSkipped | None
 ) -> tuple[int | None, Iterator[np.ndarray]]:
     """The number of rows, where the file tells, and what the function takes of them, in batches; a row that is skipped
     has zeros, and its position in `skipped`.
     """
-    has_cells = model.schema is not None and source.suffix in (".csv", ".parquet")
+    has_cells = model.schema is not None and source.suffix in TABLES
     if function == "decode" or not (has_cells or on_skipped is not None):
-        total, batches = read_batches(source, without=_ignored(model))
+        total, batches = read_batches(source, without=model.ignored)
         taken = model.columns if function != "decode" else None
         return total, (arranged(rows, taken, source) for rows in batches)
-    schema = _schema(model, source)
+    schema = model.schema_of_table()
 
     def encoded() -> Iterator[np.ndarray]:
-        for cells in cell_batches(source, _ignored(model)):
+        for cells in cell_batches(source, model.ignored):
             x, problems = schema.encode(cells)
             if problems and on_skipped is None:
                 check_problems(problems)

@@ -190,9 +190,7 @@ class Model:
 
     def table(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Raw rows (rows, columns) as columns of cells by name: numbers, text, booleans, ISO dates."""
-        if self.columns is None:
-            raise InputError("A table needs columns. Received: a model that was not trained on one.")
-        return (self.schema or Schema.of_numbers(self.columns)).table(np.asarray(x))
+        return self.schema_of_table().table(np.asarray(x))
 
     def rows(self, table: Any) -> np.ndarray:
         """The other way: a DataFrame or a dictionary of columns, in any order, as raw rows (rows, columns).
@@ -200,12 +198,25 @@ class Model:
         Raises:
             InputError: for a cell that can't be used, by row and column, or columns that are not those trained on.
         """
-        if self.columns is None:
-            raise InputError("`x` must be an array: the model was not trained on a table. Received: a table.")
-        ignored = (*self.manifest.get("dropped", ()), self.manifest.get("labels_column"))
-        x, problems = (self.schema or Schema.of_numbers(self.columns)).encode(cells_of(table, "`x`"), ignored)
+        x, problems = self.schema_of_table().encode(cells_of(table, "`x`"), self.ignored)
         check_problems(problems)
         return x
+
+    def schema_of_table(self) -> Schema:
+        """What its columns are, of one of finite numbers too.
+
+        Raises:
+            InputError: for a model that was not trained on a table.
+        """
+        if self.columns is None:
+            raise InputError("A table is for a model that was trained on one. Received: one that was not.")
+        return self.schema or Schema.of_numbers(self.columns)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns that a table may have and the model does not look at: those dropped, and the labels."""
+        labels = self.manifest.get("labels_column")
+        return (*self.manifest.get("dropped", ()), *(() if labels is None else (labels,)))
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Raw rows without missing cells as numbers that have distances: of a table its features, other rows as they

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+_LONG = 4
+"""Times as long as the other, an axis is time: no image is so narrow."""
+
 
 def plane(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Mean (n,), first two principal components (2, n) of z, and their shares of its variance. One that is not there
@@ -23,12 +26,13 @@ def plane(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
 def view(
     shape: tuple[int, ...], columns: tuple[str, ...] | None, flat: np.ndarray, channels: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """How an observation is shown: as curves of the named channels of a window of time; as an image of two or three
-    axes, channels last; as a table of named columns; as an image where a vector is one written out row by row; as a
-    curve else.
+    """How an observation is shown: as curves of channels where the first of two axes is time, that of a window or one
+    much longer than the other; as an image of two or three axes, channels last; as a table of named columns; as an
+    image where a vector is one written out row by row; as a curve else.
     """
-    if channels:
-        return {"kind": "channels", "names": list(channels), "length": shape[0]}
+    if channels or (len(shape) == 2 and shape[1] * _LONG <= shape[0]):
+        names = list(channels) or [f"channel {i}" for i in range(shape[1])]
+        return {"kind": "channels", "names": names, "length": shape[0]}
     if len(shape) in (2, 3) and (len(shape) == 2 or shape[2] in (1, 3)):
         return {"kind": "image", "height": shape[0], "width": shape[1], "channels": shape[2] if len(shape) == 3 else 1}
     if columns is not None:

@@ -2,12 +2,13 @@
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,6 +19,27 @@ def _what_stays_is_not_collected_again() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+class Done(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Calls the command line in this process; gives exit code, stdout and stderr, what C++ writes included."""
+    from keras_ae import cli
+
+    def call(*arguments: Any) -> Done:
+        monkeypatch.setattr(sys, "argv", ["keras-ae", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Done(end.value.code or 0, *capfd.readouterr())  # type: ignore[arg-type]
+
+    return call
 
 
 @pytest.fixture(scope="session")

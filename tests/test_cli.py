@@ -38,21 +38,6 @@ def contents(folder):
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
-    """Calls the command line in this process; gives exit code, stdout and stderr, what C++ writes included."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["keras-ae", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        out, err = capfd.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return call
-
-
-@pytest.fixture
 def done(run):
     """Runs a command that must succeed; gives its stdout."""
 

@@ -4,8 +4,6 @@ import csv
 import datetime
 import json
 import re
-import sys
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,7 +12,7 @@ import tensorflow as tf
 from scipy import stats
 
 import keras_ae
-from keras_ae import cli, pipeline, runtime
+from keras_ae import pipeline, runtime
 from keras_ae.data import Schema, fit_columns, infer, load_source
 from keras_ae.data.cells import cells_of, read_cells
 from keras_ae.data.columns import features, layout, piecewise, rows
@@ -58,26 +56,6 @@ def orders_artifact(orders_csv):
     out = orders_csv.with_name("orders")
     pipeline.fit(orders_csv, out, epochs=30, latent_dim=4, hidden=[32])
     return out
-
-
-class Done(NamedTuple):
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Calls the command line in this process."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["keras-ae", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return Done(end.value.code or 0, *capsys.readouterr())
-
-    return call
 
 
 def read(path):

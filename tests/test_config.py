@@ -4,28 +4,13 @@ import csv
 import importlib.metadata
 import importlib.util
 import json
-import sys
 import tomllib
 
 import pytest
 
-from keras_ae import cli
 from keras_ae.config import config_of, read_config
 from keras_ae.doctor import diagnose
 from keras_ae.errors import InputError
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["keras-ae", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return call
 
 
 def test_a_project_works_as_it_stands_and_its_config_comes_back(run, tmp_path, monkeypatch):

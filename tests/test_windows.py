@@ -1,12 +1,11 @@
 """Time series: windows that don't cross gaps, splits that don't share rows, scores by time stamp."""
 
 import csv
-import sys
 
 import numpy as np
 import pytest
 
-from keras_ae import cli, pipeline, runtime
+from keras_ae import pipeline, runtime
 from keras_ae.data import Windowing, load_source, split
 from keras_ae.data.windows import read_series, spread, starts_of, windows, worst
 from keras_ae.errors import InputError
@@ -73,19 +72,16 @@ def test_what_windows_say_goes_back_to_rows():
     np.testing.assert_array_equal(mean[:, 0], [1, 1, 2, 2, 3, 3, 2, 2, 2, 2, np.nan])
 
 
-def test_a_series_is_scored_by_its_time_stamps(sensors_artifact, tmp_path, monkeypatch):
+def test_a_series_is_scored_by_its_time_stamps(sensors_artifact, tmp_path, run):
     new = sensors(300, seed=1)
     new.loc[150:157, "flow"] = 4.0
     new.loc[40, "heat"] = np.nan
     new.to_csv(tmp_path / "new.csv", index=False)
 
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", ["keras-ae", name, str(sensors_artifact), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code or 0
-
-    assert run("score", tmp_path / "new.csv", "--out", tmp_path / "s.csv", "--alpha", "0.05") == 0
+    assert (
+        run("score", sensors_artifact, tmp_path / "new.csv", "--out", tmp_path / "s.csv", "--alpha", "0.05").exit_code
+        == 0
+    )
     scores = pd.read_csv(tmp_path / "s.csv")
     assert scores["time"].tolist() == new["time"].tolist()
     assert np.flatnonzero(scores["score"].isna()).tolist() == [40]
@@ -93,21 +89,26 @@ def test_a_series_is_scored_by_its_time_stamps(sensors_artifact, tmp_path, monke
     assert scores["anomaly"][60:130].mean() < 0.5
     assert 140 < scores["score"].idxmax() < 165
 
-    assert run("explain", tmp_path / "new.csv", "--out", tmp_path / "e.csv") == 0
+    assert run("explain", sensors_artifact, tmp_path / "new.csv", "--out", tmp_path / "e.csv").exit_code == 0
     explained = pd.read_csv(tmp_path / "e.csv")
     assert 148 <= explained["flow"].idxmax() <= 159
     assert explained["flow"].max() > 3 * explained["heat"].max()
-    assert run("reconstruct", tmp_path / "new.csv", "--out", tmp_path / "r.csv") == 0
+    assert run("reconstruct", sensors_artifact, tmp_path / "new.csv", "--out", tmp_path / "r.csv").exit_code == 0
     rebuilt = pd.read_csv(tmp_path / "r.csv")
     assert np.corrcoef(rebuilt["heat"][60:140], new["heat"][60:140])[0, 1] > 0.9
-    assert run("encode", tmp_path / "new.csv", "--out", tmp_path / "z.csv") == 0
+    assert run("encode", sensors_artifact, tmp_path / "new.csv", "--out", tmp_path / "z.csv").exit_code == 0
     with (tmp_path / "z.csv").open() as file:
         first = next(csv.DictReader(file))
     assert (first["start"], first["end"]) == (new["time"][0], new["time"][15])
-    assert run("monitor", tmp_path / "new.csv") == 0
+    assert run("monitor", sensors_artifact, tmp_path / "new.csv").exit_code == 0
     new.assign(flow=new["flow"] + 2).to_csv(tmp_path / "moved.csv", index=False)
-    assert run("monitor", tmp_path / "moved.csv") == 3
-    assert run("score", tmp_path / "new.csv", "--out", tmp_path / "s.csv", "--on-error", "skip") == 2
+    assert run("monitor", sensors_artifact, tmp_path / "moved.csv").exit_code == 3
+    assert (
+        run(
+            "score", sensors_artifact, tmp_path / "new.csv", "--out", tmp_path / "s.csv", "--on-error", "skip"
+        ).exit_code
+        == 2
+    )
 
 
 def test_the_windows_of_training_are_found_again(sensors_artifact):

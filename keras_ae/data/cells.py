@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.tables import check_input, check_names, csv_header, csv_text, open_parquet
+from keras_ae.data.tables import TABLES, check_input, check_names, csv_header, csv_text, open_parquet
 from keras_ae.errors import InputError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", "<na>", "nat"})
 """Texts, in small letters, that stand for a cell without a value."""
-_ENDINGS = (".csv", ".parquet")
 _CELLS = 2_000_000
 """Held at once, where a file is read in batches."""
 
@@ -85,8 +84,8 @@ def read_cells(path: Path, without: Sequence[str] = ()) -> Cells:
 def cell_batches(path: Path, without: Sequence[str] = (), most: int | None = _CELLS) -> Iterator[Cells]:
     """The same in batches of at most so many cells; columns that are left out need not be there."""
     check_input(path)
-    if path.suffix not in _ENDINGS:
-        raise InputError(f"A table with names must end in {' or '.join(_ENDINGS)}. Received: {path.name}.")
+    if path.suffix not in TABLES:
+        raise InputError(f"A table with names must end in {' or '.join(TABLES)}. Received: {path.name}.")
     return (_csv_cells if path.suffix == ".csv" else _parquet_cells)(path, tuple(without), most)
 
 

@@ -267,11 +267,15 @@ def _column(name: str, cells: Any, given: dict[str, Any], rows: int) -> Column |
 
 def _values(cells: Any) -> list[Any]:
     """The cells that are not missing."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
-        return [cell for cell in cells.astype("datetime64[us]").tolist() if cell is not None]
-    if isinstance(cells, np.ndarray):
-        return [cell for cell in cells.tolist() if cell == cell]
-    return [cell for cell in cells if cell is not None]
+    return [cell for cell in _listed(cells) if cell is not None]
+
+
+def _listed(cells: Any) -> list[Any]:
+    """Cells of a column, None for one that is missing."""
+    if not isinstance(cells, np.ndarray):
+        return list(cells)
+    plain = cells.astype("datetime64[us]") if cells.dtype.kind == "M" else cells
+    return [None if cell != cell else cell for cell in plain.tolist()]
 
 
 def _kind(known: list[Any]) -> str | None:
@@ -282,10 +286,9 @@ def _kind(known: list[Any]) -> str | None:
         "datetime": lambda cell: _moment(cell, None) is not None,
     }
     for kind, test in tests.items():
-        if test(known[0]) or test(known[-1]) or test(known[len(known) // 2]):
-            share = sum(map(test, known)) / len(known)
-            if share == 1.0 or (share >= _MOSTLY and kind != "boolean"):
-                return kind
+        share = sum(map(test, known)) / len(known)
+        if share == 1.0 or (share >= _MOSTLY and kind != "boolean"):
+            return kind
     distinct = len(set(map(_level, known)))
     return None if distinct > max(MOST_LEVELS / 4, _MOST_DISTINCT * len(known)) else "categorical"
 
@@ -331,14 +334,13 @@ def _moment(cell: Any, form: str | None) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def seconds_of(stamps: Sequence[Any], cells: Cells, name: str) -> np.ndarray:
-    """Times of rows as seconds since the first; numbers as they are.
+def seconds_of(cells: Cells, name: str) -> np.ndarray:
+    """Times of rows, a column, as seconds since the first; numbers as they are.
 
     Raises:
         InputError: for a cell that is neither.
     """
-    if isinstance(cells.columns[name], np.ndarray) and cells.columns[name].dtype.kind == "M":
-        stamps = cells.columns[name].astype("datetime64[us]").tolist()
+    stamps = _listed(cells.columns[name])
     moments = [_moment(cell, None) for cell in stamps]
     if all(moment is not None for moment in moments):
         return np.array([(moment - moments[0]).total_seconds() for moment in moments])  # type: ignore[operator]
@@ -351,18 +353,14 @@ def seconds_of(stamps: Sequence[Any], cells: Cells, name: str) -> np.ndarray:
 
 def _encoded(column: Column, cells: Any) -> tuple[np.ndarray, dict[int, Any]]:
     """Numbers (rows,), NaN where there is no value; and by row the cells that are of no use."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
-        cells = cells.astype("datetime64[us]").tolist()
-    if isinstance(cells, np.ndarray) and column.kind == "numeric":
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "biuf" and column.kind == "numeric":
         with np.errstate(over="ignore"):
             numbers = cells.astype("float64").astype("float32")
         return numbers, {int(i): cells[i].item() for i in np.flatnonzero(np.isinf(numbers))}
-    if isinstance(cells, np.ndarray):
-        cells = [None if cell != cell else cell for cell in cells.tolist()]
     convert = _CONVERT[column.kind](column)
     wrong: dict[int, Any] = {}
     numbers = np.full(len(cells), np.nan)
-    for row, cell in enumerate(cells):
+    for row, cell in enumerate(_listed(cells)):
         if cell is not None:
             number = convert(cell)
             if number is None or not abs(number) < _LARGEST:

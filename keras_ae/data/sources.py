@@ -1,7 +1,7 @@
 """Where observations come from: data sets that packages ship, files, folders of images."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_ae.data.cells import Cells, cells_of, is_table, read_cells
 from keras_ae.data.schema import Schema, check_problems, infer
-from keras_ae.data.tables import Rows, as_numbers, check_input, csv_header, open_npz, read_rows
+from keras_ae.data.tables import TABLES, Rows, as_numbers, check_input, csv_header, open_npz, read_rows
 from keras_ae.data.windows import Windowing, blocks_of, read_series
 from keras_ae.errors import CellError, InputError, MissingExtra
 
@@ -63,7 +63,7 @@ def load_source(
     if is_table(source):
         return _table(cells_of(source), "table", labels, schema, drop, skip)
     path = Path(source) if isinstance(source, str | Path) else None
-    if path is not None and path.suffix in (".csv", ".parquet") and not path.is_dir() and str(source) not in BUILTIN:
+    if path is not None and path.suffix in TABLES and not path.is_dir() and str(source) not in BUILTIN:
         check_input(path)
         if schema is None and not drop and not skip:
             try:
@@ -109,9 +109,8 @@ def _table(
     y = None if labels is None else _whole(cells.columns[labels])
     if not isinstance(schema, Schema):
         kept = {column: of for column, of in cells.columns.items() if column not in (*drop, labels)}
-        known_cells = Cells(kept, cells.source, cells.unit, cells.at, cells.problems)
-        schema = infer(known_cells, schema)
-        schema = Schema(schema.columns, (*schema.dropped, *drop), schema.notes)
+        schema = infer(replace(cells, columns=kept), schema)
+        schema = replace(schema, dropped=(*schema.dropped, *drop))
     x, problems = schema.encode(cells, ignored=() if labels is None else (labels,))
     notes = list(schema.notes)
     if problems and not skip:

@@ -13,7 +13,9 @@ import numpy as np
 
 from keras_ae.errors import CellError, InputError, MissingExtra
 
-ENDINGS = (".npy", ".npz", ".csv", ".parquet")
+TABLES = (".csv", ".parquet")
+"""Files whose columns have names."""
+ENDINGS = (".npy", ".npz", *TABLES)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def read_series(source: Any, windowing: Windowing, drop: Sequence[str] = ()) -> 
     if windowing.time is None:
         return Series(x, None, None, cells.source), windowing, notes
     stamps = list(cells.columns[windowing.time])
-    seconds = seconds_of(stamps, cells, windowing.time)
+    seconds = seconds_of(cells, windowing.time)
     steps = np.diff(seconds)
     if len(steps) and steps.min() <= 0:
         row = int(np.argmin(steps > 0)) + 1

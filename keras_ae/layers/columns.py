@@ -42,7 +42,7 @@ class ColumnScaling(keras.layers.Layer):
 
     def filled(self, scaled: Any) -> Any:
         """Features without NaN."""
-        return ops.where(ops.isnan(scaled), ops.zeros_like(scaled), scaled)
+        return _filled(scaled)
 
     def known(self, scaled: Any, x_hat: Any) -> Any:
         """x_hat where x is known, and 0 where it is missing: beside `filled` an error of none."""
@@ -78,6 +78,10 @@ class ColumnScaling(keras.layers.Layer):
         return {**config, "schema": self.schema.describe()}
 
 
+def _filled(x: Any) -> Any:
+    return ops.where(ops.isnan(x), ops.zeros_like(x), x)
+
+
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Filled(keras.layers.Layer):
     """What an encoder takes of features (batch, size): 0 in place of NaN.
@@ -104,7 +108,7 @@ class Filled(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, x: Any, training: bool = False) -> Any:
-        x = ops.where(ops.isnan(x), ops.zeros_like(x), x)
+        x = _filled(x)
         if not training or not self.hides or not self.rate:
             return x
         cells, flags = (np.zeros((len(self.hides), x.shape[-1]), "float32") for _ in range(2))

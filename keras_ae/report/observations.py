@@ -31,16 +31,14 @@ class Observations:
     def __init__(self, model: runtime.Model, train: np.ndarray) -> None:
         self.model = model
         self._some = train[:_LOOKED_AT].reshape(min(len(train), _LOOKED_AT), -1).astype("float32")
-        self._view = view(model.input_shape, model.columns, self._some)
-        # Two axes are an image, but where one is time: of windows, and of shapes that convolutions take for signals.
-        shape = model.input_shape
-        self._is_signal = len(shape) == 2 and (model.windowing is not None or shape[1] * 4 <= shape[0])
-        self.is_image = self._view["kind"] == "image" and not self._is_signal
+        self._view = view(model.input_shape, model.columns, self._some, model.channels)
+        self._channels: list[str] = self._view.get("names", [])
+        self.is_image = self._view["kind"] == "image"
 
     @property
     def legend(self) -> str:
         """How to read a picture, where that is not plain."""
-        if self._is_signal:
+        if self._channels:
             return f"Channels one below the other: {self._listed(self._channels[:_CHANNELS])}."
         if self.model.columns is None:
             return ""
@@ -88,7 +86,7 @@ class Observations:
             return self.model.columns[i]
         shape = self._image_shape if self.is_image else self.model.input_shape
         place = [int(part) for part in np.unravel_index(i, shape)]
-        if self._is_signal:
+        if self._channels:
             return f"{self._channels[place[1]]}, row {place[0]}"
         if self.is_image:
             channel = f", channel {place[2]}" if len(place) > 2 else ""
@@ -102,7 +100,7 @@ class Observations:
             deviation = self._some.std(axis=0)
             scaled = (x.reshape(-1) - self._some.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
             return [(scaled, -_REACH, _REACH)]
-        if self._is_signal:
+        if self._channels:
             return [(x[:, i], *ends) for i, ends in enumerate(self._channel_ends)]
         return [(x.reshape(-1), *self._ends)]
 
@@ -114,11 +112,6 @@ class Observations:
     def _channel_ends(self) -> list[tuple[float, float]]:
         some = self._some.reshape(len(self._some), *self.model.input_shape)
         return [_ends(some[..., i]) for i in range(min(some.shape[-1], _CHANNELS))]
-
-    @cached_property
-    def _channels(self) -> list[str]:
-        windowing = self.model.windowing
-        return list(windowing.channels) if windowing else [f"channel {i}" for i in range(self.model.input_shape[1])]
 
     @staticmethod
     def _listed(names: Any) -> str:
