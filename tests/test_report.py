@@ -214,8 +214,7 @@ def test_what_can_not_be_reported_is_refused_before_the_work(digits_artifact, tm
 
 
 def of_shape(shape, columns=None, channels=None, table=None):
-    windowing = SimpleNamespace(channels=channels) if channels else None
-    model = SimpleNamespace(input_shape=shape, columns=columns, windowing=windowing, schema=table, table=table)
+    model = SimpleNamespace(input_shape=shape, columns=columns, channels=channels or (), schema=table, table=table)
     train = np.random.default_rng(0).normal(size=(50, *shape)).astype("float32") * np.linspace(1, 9, shape[-1])
     return Observations(model, train), train
 
