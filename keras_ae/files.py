@@ -1,4 +1,4 @@
-"""A file of rows through a function of an artifact, into another file: reading, computing and writing at once."""
+"""Files of rows through a function of an artifact, into another file: reading, computing and writing at once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_ae.alarms import alarms, alarms_of_batch, check_level
-from keras_ae.data.batches import ahead, read_batches
-from keras_ae.data.cells import Problem, cell_batches
+from keras_ae.data.batches import ahead
+from keras_ae.data.cells import Problem
 from keras_ae.data.output import check_output, write_batches
 from keras_ae.data.schema import check_problems
+from keras_ae.data.shards import batches_of, cells_of_shards, is_many, shards
 from keras_ae.data.tables import TABLES, Rows
 from keras_ae.data.windows import read_series, spread, starts_of, windows, worst
 from keras_ae.errors import InputError
@@ -33,17 +34,19 @@ def run_file(
     rate: float | None = None,
     on_skipped: OnSkipped | None = None,
 ) -> None:
-    """Runs `encode`, `decode`, `reconstruct`, `score`, `explain` or `classify` on every row of a file, in batches.
+    """Runs `encode`, `decode`, `reconstruct`, `score`, `explain` or `classify` on every row of a file or of many, in
+    batches.
 
-    One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the file,
-    unless one of the two is an .npz. A table's columns are matched by name with those trained on; those that held the
+    One thread reads, one computes, and this one writes, a few batches apart; memory does not grow with the rows,
+    unless one of the files is an .npz. A table's columns are matched by name with those trained on; those that held the
     labels or were dropped may be there, and are not looked at.
 
     Args:
         model: from `keras_ae.runtime.load`.
         function: by name.
-        source: .npy, .npz, .csv or .parquet.
-        out: likewise; written whole or not at all.
+        source: .npy, .npz, .csv or .parquet; a folder of such files, or a glob, which are read in the order of their
+            paths.
+        out: one such file; written whole or not at all.
         on_rows: is told the rows written, and those of the file where it tells.
         alpha: of `score`: adds a column `anomaly`, 1 where the p-value is at most this.
         rate: likewise, by `keras_ae.alarms.alarms_of_batch` over all rows, whose scores are then held in memory.
@@ -94,6 +97,7 @@ def _run_series(
     """
     if on_skipped is not None:
         raise InputError("Rows of a series are not skipped: those of no use are gaps between windows.")
+    _check_one(source)
     assert model.windowing is not None
     series, windowing, _ = read_series(source, model.windowing)
     starts = np.concatenate(starts_of(series, windowing))
@@ -134,7 +138,7 @@ def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda 
     filled: dict[str, int] = {}
 
     def tables() -> Iterator[dict[str, np.ndarray]]:
-        for cells in cell_batches(source):
+        for cells in cells_of_shards(shards(source)):
             x, problems = schema.encode(cells, model.ignored)
             check_problems(problems)
             table = {name: np.array(column, object) for name, column in cells.columns.items()}
@@ -149,10 +153,11 @@ def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda 
 
 
 def rows_of(model: Model, source: Path) -> np.ndarray:
-    """All rows of a file, or windows of a series, as the model takes them; their columns are matched by name with those
+    """All rows of files, or windows of a series, as the model takes them; their columns are matched by name with those
     trained on.
     """
     if model.windowing is not None:
+        _check_one(source)
         series, windowing, _ = read_series(source, model.windowing)
         return windows(series, np.concatenate(starts_of(series, windowing)), windowing.length)
     _, batches = _read(model, "score", source, deque(), None)
@@ -165,15 +170,16 @@ def _read(
     """The number of rows, where the file tells, and what the function takes of them, in batches; a row that is skipped
     has zeros, and its position in `skipped`.
     """
-    has_cells = model.schema is not None and source.suffix in TABLES
+    files = shards(source)
+    has_cells = model.schema is not None and files[0].suffix in TABLES
     if function == "decode" or not (has_cells or on_skipped is not None):
-        total, batches = read_batches(source, without=model.ignored)
+        total, batches = batches_of(files, model.ignored)
         taken = model.columns if function != "decode" else None
-        return total, (arranged(rows, taken, source) for rows in batches)
+        return total, (arranged(rows, taken, file) for file, rows in batches)
     schema = model.schema_of_table()
 
     def encoded() -> Iterator[np.ndarray]:
-        for cells in cell_batches(source, model.ignored):
+        for cells in cells_of_shards(files, model.ignored):
             x, problems = schema.encode(cells)
             if problems and on_skipped is None:
                 check_problems(problems)
@@ -185,6 +191,11 @@ def _read(
             yield x
 
     return None, encoded()
+
+
+def _check_one(source: Path) -> None:
+    if is_many(source):
+        raise InputError(f"A series must be one file, whose rows follow one another. Received: {source}.")
 
 
 def _without(results: Iterator[dict[str, np.ndarray]], skipped: deque[list[int]]) -> Iterator[dict[str, np.ndarray]]:

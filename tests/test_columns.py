@@ -285,6 +285,25 @@ def test_missing_cells_are_filled_by_what_goes_with_the_rest(run, orders_artifac
     assert [row["key"] for row in after] == [row["key"] for row in before]
 
 
+def test_files_of_a_table_are_one_table_whatever_the_order_of_their_columns(run, orders_artifact, orders_csv, tmp_path):
+    whole = pd.read_csv(orders_csv, dtype=str, keep_default_na=False)
+    (tmp_path / "parts/of").mkdir(parents=True)
+    whole[:200].to_csv(tmp_path / "parts/a.csv", index=False)
+    whole[200:][whole.columns[::-1]].to_csv(tmp_path / "parts/of/b.csv", index=False)
+    for command, out in (("score", "scores.csv"), ("impute", "filled.csv")):
+        texts = []
+        for source in (orders_csv, tmp_path / "parts"):
+            done = run(command, orders_artifact, source, "--out", tmp_path / out)
+            assert done.exit_code == 0, done.stderr
+            texts.append((tmp_path / out).read_text())
+        assert texts[0] == texts[1]
+    whole.drop(columns="key").to_csv(tmp_path / "parts/of/b.csv", index=False)
+    done = run("impute", orders_artifact, tmp_path / "parts", "--out", tmp_path / "filled.csv")
+    assert done.exit_code == 2
+    assert "b.csv must have the columns of " in done.stderr
+    assert "misses key" in done.stderr
+
+
 def broken(path, orders_csv, *lines):
     path.write_text("\n".join([*orders_csv.read_text().splitlines()[:5], *lines]) + "\n")
     return path
