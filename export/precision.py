@@ -17,11 +17,12 @@ import onnx
 from keras_ae.export.parity import TOLERANCE, reference_rows
 from keras_ae.export.to_onnx import FOLDER, IR_VERSION, nodes_of, save_models
 
-from keras_ae import bench, runtime
+from keras_ae import bench
 from keras_ae.errors import ExportError, InputError, KerasAEError
 from keras_ae.layers import ConformalPValue
 from keras_ae.layers.detection import EXACT
 from keras_ae.models import Autoencoder, standard_normal
+from keras_ae.sessions import open_session, session_options
 
 MOST_WORSE = 0.02
 """What a precision may add to the RMSE, relative."""
@@ -187,7 +188,7 @@ def _folded(original: Any) -> Any:
 
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "folded.onnx"
-        options = runtime.session_options()
+        options = session_options()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(original.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -343,7 +344,7 @@ def _recalibrate(score: Any, model: Autoencoder, rows: np.ndarray) -> None:
     if not np.isfinite(known).any():
         return
     session = onnxruntime.InferenceSession(
-        score.SerializeToString(), runtime.session_options(), providers=["CPUExecutionProvider"]
+        score.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
     )
     key = session.get_inputs()[0].name
     count = int(np.isfinite(known).sum())
@@ -361,7 +362,7 @@ def _recalibrate(score: Any, model: Autoencoder, rows: np.ndarray) -> None:
 
 def _runner(folder: Path) -> Run:
     # One thread: what several give depends on what else the machine does.
-    sessions = {path.stem: runtime.open_session(path, threads=1) for path in folder.glob("*.onnx")}
+    sessions = {path.stem: open_session(path, threads=1) for path in folder.glob("*.onnx")}
 
     def run(name: str, inputs: Arrays) -> Arrays:
         session = sessions[name]

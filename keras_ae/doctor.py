@@ -16,6 +16,7 @@ from keras_ae import __version__
 
 _BASE = ("numpy", "onnxruntime", "rich", "typer")
 _LEFT_OUT = "dev"
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ def _notes(
         notes.append("TensorFlow sees no GPU, and trains on the processor")
     if not any("CUDA" in name for name in providers):
         notes.append("ONNX Runtime runs on the processor; onnxruntime-gpu in its place brings CUDA")
+    rivals = [name for name in _RUNTIMES if _version(name) is not None]
+    if len(rivals) > 1:
+        notes.append(f"{' and '.join(rivals)} fill one folder: uninstall both, then install the one that is meant")
     if importlib.util.find_spec("keras_ae") and not (Path(__file__).parent / "web/index.html").is_file():
         notes.append("the page of `keras-ae explore` is not built: `make web` in a clone of the repository (needs npm)")
     return notes

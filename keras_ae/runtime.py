@@ -16,14 +16,18 @@ from keras_ae.data.labels import label_index
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.tables import check_finite
 from keras_ae.data.windows import Windowing
-from keras_ae.errors import ArtifactError, InputError
+from keras_ae.errors import InputError
 from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
+from keras_ae.sessions import CPU, FixedBatch, Provider, automatic, check_providers, open_session, short_name
 from keras_ae.signatures import signatures
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 64 << 20
 _PROGRESS_AFTER = 2.0  # seconds
+_COMPARED_ROWS = 7
+_AGREES = {True: 1e-3, False: 5e-2}
+"""Share of the largest value that providers may differ by, in float32 and in less."""
 
 
 class Model:
@@ -41,10 +45,17 @@ class Model:
         windowing: how x is cut from a time series, where it was trained on windows.
         classes: names of the classes, where it was trained with labels.
         signatures: inputs and outputs of each function, by name: shapes without the batch, and dtypes.
+        providers: of ONNX Runtime that it runs on, in order: `cuda`, `cpu`.
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], precision: str, providers: Sequence[str], threads: int | None
+        self,
+        path: Path,
+        manifest: dict[str, Any],
+        precision: str,
+        providers: Sequence[Provider],
+        threads: int | None,
+        batch_size: int | None = None,
     ) -> None:
         self.path = path
         self.manifest = manifest
@@ -59,10 +70,14 @@ class Model:
         self._dtype = np.dtype(manifest["input"]["dtype"])
         self._one_row = (1, *self.input_shape)
         self._zeros = np.zeros(math.prod(self.input_shape), self._dtype) if self._dtype.kind == "f" else None
+        self.providers = tuple(map(short_name, providers))
+        self._precision = precision
         self._folder = f"onnx/{precision}"
-        self._providers = list(providers)
+        self._providers = tuple(providers)
         self._threads = threads
+        self._batch_size = batch_size
         self._sessions: dict[str, tuple[Any, list[str]]] = {}
+        self._fixed: dict[str, tuple[Any, list[str]]] = {}
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
@@ -275,63 +290,68 @@ class Model:
             inputs["label"] = np.full(sizes.pop(), -1, "int32")
         return inputs
 
-    def _open(self, function: str) -> tuple[Any, list[str]]:
+    def _open(self, function: str, batch_size: int | None = None) -> tuple[Any, list[str]]:
         """What runs a function, and the names of its outputs."""
         weights = f"{self._folder}/weights.bin"
         if weights in self.manifest["files"] and not self._sessions:  # one file for all functions
             artifact.check_file(self.path, weights, self.manifest)
         file = artifact.check_file(self.path, f"{self._folder}/{function}.onnx", self.manifest)
-        session = open_session(file, self._providers, self._threads)
+        session = open_session(file, self._providers, self._threads, batch_size)
+        # ONNX has its outputs in the alphabet's order; first comes the one that the function is named for.
+        names = sorted((output.name for output in session.get_outputs()), key=lambda name: name != function)
         # The Python layer around a session checks names that are right here, for some microseconds a call, and falls
         # back to other providers without a word; what is below it has the same signature.
         runner = getattr(session, "_sess", session)
-        # ONNX has its outputs in the alphabet's order; first comes the one that the function is named for.
-        names = sorted((output.name for output in session.get_outputs()), key=lambda name: name != function)
+        if batch_size is not None:
+            on_gpu = self.providers[0] in ("cuda", "tensorrt")
+            options = self._providers[0][1] if isinstance(self._providers[0], tuple) else {}
+            sides = self.signatures[function]
+            runner = FixedBatch(
+                session,
+                "cuda" if on_gpu else "cpu",
+                int(options.get("device_id", 0)),
+                sides["inputs"],
+                sides["outputs"],
+                batch_size,
+            )
+        if self.providers[0] != "cpu":
+            self._check_agreement(function, runner, names, batch_size or _COMPARED_ROWS)
         return runner, names
 
+    def _check_agreement(self, function: str, runner: Any, names: list[str], rows: int) -> None:
+        """Raises InputError where a provider does not compute what the CPU does.
+
+        Two calls, since the second is the first that CUDA replays from a graph. P-values are steps of the score.
+        """
+        on_cpu = Model(self.path, self.manifest, self._precision, CPU, self._threads)
+        inputs = on_cpu._inputs(function, on_cpu.example(function, rows))
+        expected = on_cpu._run(function, inputs)
+        for _ in range(2):
+            for name, found in zip(names, runner.run(names, inputs, None), strict=True):
+                largest = float(np.abs(expected[name]).max())
+                difference = float(np.abs(found - expected[name]).max())
+                # A NaN is no agreement either.
+                if name != "p_value" and not difference <= _AGREES[self._precision == "float32"] * largest:
+                    raise InputError(
+                        f"Provider {self.providers[0]} must give for {function} what the CPU gives. "
+                        f"Its `{name}` differs by {difference:.1e}, of {largest:.1e}: ask for cpu."
+                    )
+
     def _run(self, function: str, inputs: dict[str, np.ndarray], quiet: bool = False) -> dict[str, np.ndarray]:
-        opened = self._sessions.get(function)
-        if opened is None:
-            opened = self._sessions[function] = self._open(function)
-        session, names = opened
         array = next(iter(inputs.values()))
-        if len(array) == 1 or (len(array) <= _BATCH_ROWS and array.nbytes <= _BATCH_BYTES):
+        is_fixed = len(array) == self._batch_size
+        sessions = self._fixed if is_fixed else self._sessions
+        opened = sessions.get(function)
+        if opened is None:
+            opened = sessions[function] = self._open(function, self._batch_size if is_fixed else None)
+        session, names = opened
+        if is_fixed or len(array) == 1 or (len(array) <= _BATCH_ROWS and array.nbytes <= _BATCH_BYTES):
             return dict(zip(names, session.run(names, inputs, None)))  # noqa: B905  (checking costs a microsecond)
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // array[0].nbytes))
         starts = range(0, len(array), rows)
         shown = starts if quiet else _progress(starts, function)
         parts = [session.run(names, {key: a[i : i + rows] for key, a in inputs.items()}, None) for i in shown]
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
-
-
-def session_options(threads: int | None = None) -> Any:
-    """What every session of this package is opened with."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return options
-
-
-def open_session(file: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None) -> Any:
-    """An ONNX Runtime session on the providers that are asked for, and no others.
-
-    Raises:
-        ArtifactError: for a file that ONNX Runtime can't load.
-        InputError: for a provider that does not start here.
-    """
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(file, session_options(threads), providers=list(providers))
-    except Exception as error:  # ONNX Runtime has no base class for what it raises
-        raise ArtifactError(f"ONNX Runtime could not load {file}: {error}") from error
-    missing = [name for name in providers if name not in session.get_providers()]
-    if missing:
-        raise InputError(f"Provider {missing[0]} could not start here, and no other takes its place unasked.")
-    return session
 
 
 def precisions(manifest: dict[str, Any]) -> list[str]:
@@ -343,20 +363,27 @@ def precisions(manifest: dict[str, Any]) -> list[str]:
 def load(
     path: str | Path,
     precision: str = "float32",
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | str | None = None,
     threads: int | None = None,
+    batch_size: int | None = None,
 ) -> Model:
     """Opens an artifact; each function's graph is checked and loaded when it is first used.
 
     Args:
         path: folder of the artifact.
         precision: of the ONNX graphs, one that the artifact holds.
-        providers: ONNX Runtime execution providers; by default the CPU. None of them is replaced silently.
+        providers: where it runs, in order, of `cuda`, `tensorrt`, `openvino`, `cpu` and ONNX Runtime's own names, each
+            perhaps with its options, `("cuda", {"device_id": 1})`; by default the CPU. Each must start, and what it
+            computes is compared with the CPU when a function is first used. "auto" is CUDA where that starts, else the
+            CPU, and the choice is logged.
         threads: within one call; by default ONNX Runtime's choice.
+        batch_size: calls of just this many rows get buffers that stay where they are, and on CUDA and TensorRT are
+            replayed as one graph; those of other sizes run as without.
 
     Raises:
         ArtifactError: for what is not an artifact, or was changed.
-        InputError: for a precision or provider that is not there.
+        InputError: for a precision or provider that is not there; when a function is first used, for a provider that
+            does not start, with the library that it misses, or that computes something else than the CPU.
     """
     path = Path(path)
     manifest = artifact.read_manifest(path)
@@ -367,16 +394,15 @@ def load(
         raise InputError(
             f"`precision` must be one that {path} holds: {', '.join(held) or 'none'}. Received: {precision!r}{why}."
         )
-    if providers is not None:
-        import onnxruntime
-
-        unknown = [name for name in providers if name not in onnxruntime.get_available_providers()]
-        if unknown or not providers:
-            known = ", ".join(onnxruntime.get_available_providers())
-            raise InputError(f"`providers` must be available here: {known}. Received: {list(providers)}.")
     if threads is not None and threads < 1:
         raise InputError(f"`threads` must be at least 1. Received: {threads}.")
-    return Model(path, manifest, precision, providers or ["CPUExecutionProvider"], threads)
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
+    if providers == "auto":
+        providers = automatic(artifact.check_file(path, f"onnx/{precision}/encode.onnx", manifest))
+    chosen = CPU if providers is None else (providers,) if isinstance(providers, str) else tuple(providers)
+    check_providers(chosen)
+    return Model(path, manifest, precision, chosen, threads, batch_size)
 
 
 def _checked(

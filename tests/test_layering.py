@@ -27,6 +27,7 @@ LAYERS = [
         "layers",
         "protos",
         "starter",
+        "sessions",
         "views",
     ),
     ("families", "likelihood", "networks", "priors", "resident", "callbacks", "provenance", "runtime", "runs", "state"),
@@ -59,6 +60,7 @@ WITHOUT_TENSORFLOW = [
         ".runs",
         ".runtime",
         ".serving",
+        ".sessions",
         ".starter",
     )
 ]
