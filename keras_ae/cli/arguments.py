@@ -1,0 +1,34 @@
+"""Arguments that commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Precision(StrEnum):
+    """Of ONNX graphs, beside float32."""
+
+    int8 = "int8"
+    float16 = "float16"
+
+
+class Otherwise(StrEnum):
+    """What to do about a row of a table that can't be used."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .npz, .csv or .parquet.")]
+
+OnError = Annotated[
+    Otherwise, typer.Option("--on-error", help="A row of a table that can't be used: stop, or skip it and say so.")
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, and nothing else on stdout.")]

@@ -1,0 +1,129 @@
+"""Rows in, rows out: a command for each function of an artifact."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_ae.cli.arguments import Artifact, Input, Json, OnError, Otherwise, Out
+from keras_ae.cli.console import print_json, rows_bar
+from keras_ae.errors import InputError
+
+_TOLD = 10
+"""Skipped rows that are told of one by one."""
+
+
+def encode(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+    """Raw rows to latents z."""
+    _apply("encode", artifact, rows, out, on_error)
+
+
+def decode(artifact: Artifact, rows: Input, out: Out) -> None:
+    """Latents z to rows in raw units."""
+    _apply("decode", artifact, rows, out)
+
+
+def reconstruct(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+    """Raw rows to their reconstructions AE(x), in raw units."""
+    _apply("reconstruct", artifact, rows, out, on_error)
+
+
+def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> None:
+    """A table with its missing cells filled, all else as it is.
+
+    Of an artifact that was trained on a table, for columns in which cells were missing then.
+    """
+    from keras_ae import runtime
+    from keras_ae.files import impute_file
+
+    with rows_bar("impute") as on_rows:
+        filled = impute_file(runtime.load(artifact), rows, out, on_rows)
+    if as_json:
+        return print_json({"out": str(out), "filled": filled})
+    told = ", ".join(f"{count:,} of {name}" for name, count in filled.items())
+    typer.echo(f"{out}: {told or 'no cells'} filled")
+
+
+def score(
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    alpha: Annotated[
+        float | None, typer.Option(help="Add a column `anomaly`: 1 for a p-value of at most this.", show_default=False)
+    ] = None,
+    fdr: Annotated[
+        float | None,
+        typer.Option(help="The same for all rows at once: this share of the alarms is false.", show_default=False),
+    ] = None,
+    on_error: OnError = Otherwise.stop,
+) -> None:
+    """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values.
+
+    With --alpha 0.01 one normal row in a hundred gives an alarm. With --fdr 0.1 one alarm in ten is false (Benjamini
+    and Hochberg 1995); many calibration rows or many anomalies are needed for any.
+    """
+    if alpha is not None and fdr is not None:
+        raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
+    _apply("score", artifact, rows, out, on_error, alpha, fdr)
+
+
+def explain(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+    """Raw rows to what each column adds to the anomaly score; a row of them sums to its score."""
+    _apply("explain", artifact, rows, out, on_error)
+
+
+def classify(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+    """Raw rows to the probability of each class, p(y | x), one column a class.
+
+    Of an artifact that was trained with labels.
+    """
+    _apply("classify", artifact, rows, out, on_error)
+
+
+def generate(
+    artifact: Artifact,
+    out: Out,
+    n: Annotated[int, typer.Option("--n", "-n", help="Rows to generate.")],
+    label: Annotated[
+        str | None, typer.Option(help="Class of the rows, by name. [default: each by its frequency]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same rows. [default: new rows each time]")] = None,
+) -> None:
+    """New rows, in raw units, drawn from the model."""
+    from keras_ae import runtime
+    from keras_ae.data.output import check_output, write_rows
+    from keras_ae.data.tables import TABLES
+
+    check_output(out)
+    model = runtime.load(artifact)
+    x = model.generate(n, label, seed)
+    is_table = model.schema is not None and out.suffix in TABLES
+    write_rows(out, model.table(x) if is_table else {"x": x}, model.columns)
+
+
+def _apply(
+    function: str,
+    artifact: Path,
+    source: Path,
+    out: Path,
+    on_error: Otherwise = Otherwise.stop,
+    alpha: float | None = None,
+    rate: float | None = None,
+) -> None:
+    from keras_ae import runtime
+    from keras_ae.data.output import check_output
+    from keras_ae.files import run_file
+
+    check_output(out)
+    model = runtime.load(artifact)
+    rows = model.manifest.get("calibration_rows", 0)
+    if alpha is not None and alpha * (rows + 1) < 1:
+        typer.echo(f"note: {rows:,} calibration rows give no p-value below {1 / (rows + 1):.2g}", err=True)
+    skipped: list[Any] = []
+    on_skipped = skipped.extend if on_error is Otherwise.skip else None
+    with rows_bar(function) as on_rows:
+        run_file(model, function, source, out, on_rows, alpha, rate, on_skipped)
+    for problem in skipped[:_TOLD]:
+        typer.echo(f"skipped: {problem.message}", err=True)
+    if len(skipped) > _TOLD:
+        typer.echo(f"skipped: {len(skipped) - _TOLD:,} more", err=True)
