@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 
 import keras_ae
-from keras_ae import bench, pipeline, runtime
+from keras_ae import bench, runtime, storage
 from keras_ae.data import write_batches
 
 FEATURES, HIDDEN, LATENTS = 784, 512, 16
@@ -57,7 +57,7 @@ def artifact(folder: Path, features: int, hidden: int, precisions: list[str]) ->
     model.fit(x, epochs=3, verbose=0)
     rows = data(1_000, features, seed=1)
     model.calibrate(rows)
-    return pipeline.save(model, folder, rows, precisions)
+    return storage.save(model, folder, rows, precisions)
 
 
 def bare(folder: Path, function: str, options: dict[str, Any]) -> Any:

@@ -14,10 +14,11 @@ _HOMES = {
     "Autoencoder": "keras_ae.models",
     "build": "keras_ae.recipes",
     "fit": "keras_ae.pipeline",
-    "load": "keras_ae.pipeline",
+    "load": "keras_ae.storage",
+    "save": "keras_ae.storage",
 }
 
-__all__ = ["Autoencoder", "__version__", "build", "fit", "load"]
+__all__ = ["Autoencoder", "__version__", "build", "fit", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

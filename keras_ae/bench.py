@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,6 +129,20 @@ def _ways(path: Path) -> dict[str, Way]:
 
 def _way(model: runtime.Model) -> Way:
     return lambda function, array: lambda: model.run(function, array)
+
+
+def keras_way(model: Any) -> Way:
+    """Keras's `predict` on an Autoencoder's functions."""
+    functions = model.functions()
+
+    def timed(function: str, inputs: Any) -> Call:
+        arrays = inputs if isinstance(inputs, dict) else {functions[function].inputs[0].name: inputs}
+        rows = len(next(iter(arrays.values())))
+        for tensor in functions[function].inputs:
+            arrays = {tensor.name: np.full(rows, -1, "int32"), **arrays} if tensor.name == "label" else arrays
+        return lambda: functions[function].predict(arrays, batch_size=rows, verbose=0)
+
+    return timed
 
 
 def machine() -> str:

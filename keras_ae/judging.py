@@ -52,7 +52,7 @@ def evaluate_artifact(
         max_rows: samples compared with as many rows, at most.
         seed: of samples, halves, draws and bootstraps.
         progress: is told in a few words what runs, and its share done.
-        nll: from raw rows to a bound on -log p(x), nats; `keras_ae.pipeline.nll_bound` of an artifact gives one.
+        nll: from raw rows to a bound on -log p(x), nats; `keras_ae.likelihood.density_bound` gives one.
 
     Returns:
         The numbers beside those of real rows, copies and PCA with a mixture, and the verdict

@@ -1,17 +1,32 @@
 """How probable are rows under a model? Bounds on log p(x) by importance sampling from the posterior."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_ae.data.labels import UNKNOWN
-from keras_ae.layers import Binarize, Counts, DiscretizedLogisticLoss, Sampling, Scaling, UnitInterval
+from keras_ae.layers import (
+    Binarize,
+    ContinuousBernoulliLoss,
+    Counts,
+    DiscretizedLogisticLoss,
+    FeatureGaussianLoss,
+    GaussianLoss,
+    RMSELoss,
+    Sampling,
+    Scaling,
+    StudentTLoss,
+    UnitInterval,
+)
 from keras_ae.layers.latents import bound_log_var
 
 _NUMBERS = 1 << 21
 """Numbers of reconstructions, or of the prior's components, that are held at once."""
+_DENSITIES = (RMSELoss, GaussianLoss, FeatureGaussianLoss, StudentTLoss, ContinuousBernoulliLoss)
+"""Of raw x; the other likelihoods are probabilities, which no density of a baseline compares with."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,18 @@ def log_likelihood(
             done += count
         found.append(total - math.log(k) + log_volume)
     return LogLikelihood(np.concatenate(found), k)
+
+
+def density_bound(model: Any, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
+    """From raw rows to L_k as a bound on -log p(x) of each, nats (rows,), to compare with densities of other models.
+
+    None where the model has none: its latent is not Gaussian, or its likelihood is of codes or counts.
+    """
+    likelihood = getattr(model.reconstruction, "likelihood", model.reconstruction)
+    is_density = isinstance(likelihood, _DENSITIES) and likelihood.is_likelihood
+    if not is_density or not isinstance(model.latent, Sampling):
+        return None
+    return lambda x: -model.log_likelihood(x, k=k).rows
 
 
 def _check(model: Any, k: int) -> None:

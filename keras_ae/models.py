@@ -1,6 +1,5 @@
 """The autoencoder: AE(x) = Dec(Enc(x)), a functional training graph, and the functions that leave it."""
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +8,26 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.composition import (
+    Terms,
+    batch_of,
+    check_classifier,
+    check_decoder,
+    check_latent,
+    check_observation,
+    check_one_input,
+    mean_of,
+    one_hot,
+)
 from keras_ae.data.labels import UNKNOWN, label_index
+from keras_ae.functions import LogPrior, best_guess, comparable, encoded, functions_of, in_batches, opinions
 from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
-from keras_ae.layers import AnomalyScore, ColumnScaling, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
-from keras_ae.layers.detection import BANK, EXACT
-from keras_ae.layers.neighbours import limited
+from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.layers.detection import BANK
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
 from keras_ae.resident import ResidentModel
-
-FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -74,13 +82,13 @@ class Autoencoder(ResidentModel):
         detector: keras.layers.Layer | None = None,
         name: str = "autoencoder",
     ) -> None:
-        _check_one_input("encoder", encoder)
+        check_one_input("encoder", encoder)
         reconstruction = reconstruction if reconstruction is not None else RMSELoss()
         shape = tuple(encoder.input_shape[1:])
         raw_shape = tuple(getattr(scaling, "raw_shape", shape))
         classes = tuple(str(name) for name in classes)
-        conditional = _check_decoder(decoder, classes)
-        _check_classifier(classifier, classes)
+        conditional = check_decoder(decoder, classes)
+        check_classifier(classifier, classes)
 
         for term in (reconstruction, *regularizers):
             if hasattr(term, "bind"):
@@ -88,22 +96,22 @@ class Autoencoder(ResidentModel):
 
         x = keras.Input(raw_shape, dtype=input_dtype, name="x")
         label = keras.Input((), dtype="int32", name="label") if classes else None
-        terms = _Terms([reconstruction, *regularizers])
+        terms = Terms([reconstruction, *regularizers])
         tensors = {"x": scaling(x) if scaling is not None else x}
         if label is not None:
             tensors["label"] = label
         tensors["posterior"] = encoder(tensors["x"])
         terms.apply(tensors)
         tensors["z"] = latent(tensors["posterior"]) if latent is not None else tensors["posterior"]
-        _check_latent(tensors["z"], decoder, conditional)
+        check_latent(tensors["z"], decoder, conditional)
         if classifier is not None:
             tensors["logits"] = classifier(tensors["z"])
         terms.apply(tensors)
-        given = [tensors["z"], _one_hot(label, len(classes))] if conditional else tensors["z"]
+        given = [tensors["z"], one_hot(label, len(classes))] if conditional else tensors["z"]
         tensors["x_hat"] = decoder(given)
-        _check_observation(_mean(reconstruction, tensors["x_hat"]), shape)
+        check_observation(mean_of(reconstruction, tensors["x_hat"]), shape)
         terms.apply(tensors)
-        x_hat = _mean(reconstruction, tensors["x_hat"])
+        x_hat = mean_of(reconstruction, tensors["x_hat"])
         outputs = scaling(x_hat, inverse=True, like=x) if scaling is not None else x_hat
         super().__init__(inputs=x if label is None else {"x": x, "label": label}, outputs=outputs, name=name)
 
@@ -199,77 +207,7 @@ class Autoencoder(ResidentModel):
         besides, -1 for one drawn by the frequency of its class, and so does `decode` where the decoder is conditional,
         -1 for none. The graphs share the model's weights, so they follow further training.
         """
-        x = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        z = keras.Input(self.latent_shape, name="z")
-        epsilon = keras.Input((self.prior.epsilon_dim,), name="epsilon")
-        label = keras.Input((), dtype="int32", name="label") if self.classes else None
-
-        scaled, mean = self._encoded(x)
-        graphs: dict[str, tuple[Any, dict[str, Any]]] = {"encode": (x, {"z": ops.cast(mean, "float32")})}
-        with_label = [] if label is None else [label]
-        graphs["decode"] = ([z, *(with_label if self.conditional else [])], {"x": self._raw(self._decoded(z, label))})
-        if self.classes:
-            graphs["classify"] = (x, {"probability": ops.softmax(self._logits(scaled, mean), axis=-1)})
-        x_hat = self._best_guess(scaled, mean)
-        graphs["reconstruct"] = (x, {"x_hat": self._raw(x_hat, like=x)})
-        observed, expected = self._comparable(scaled, x_hat)
-        if self.detector is not None:
-            score, contribution = self.detector([observed, expected, mean, _LogPrior(self.prior)(mean)])
-            if isinstance(self.scaling, ColumnScaling):
-                contribution = self.scaling.by_column(contribution)
-            graphs["explain"] = (x, {"contribution": ops.reshape(contribution, (-1, *self.raw_shape))})
-        else:
-            axes = tuple(range(1, len(observed.shape)))
-            error = ops.square(ops.cast(observed, "float32") - ops.cast(expected, "float32"))
-            score = ops.sqrt(ops.mean(error, axis=axes))
-        scores = {"score": score}
-        if len(self.p_value.calibration_scores):
-            scores["p_value"] = self.p_value(score)
-        graphs["score"] = (x, scores)
-        drawn, which = self.prior(epsilon, label) if self.classes else (self.prior(epsilon), None)
-        if len(self.latent_shape) > 1:
-            drawn = ops.reshape(drawn, (-1, *self.latent_shape))
-        if self.latent is not None and hasattr(self.latent, "nearest_code"):
-            drawn = _NearestCode(self.latent, name="nearest_code")(drawn)
-        graphs["generate"] = ([epsilon, *with_label], {"x": self._raw(self._decoded(drawn, which))})
-        ordered = [name for name in FUNCTIONS if name in graphs]
-        return {name: _graph(name, *graphs[name]) for name in ordered}
-
-    def _encoded(self, x: Any) -> tuple[Any, Any]:
-        """x in scaled units, and the posterior mean."""
-        scaled = self.scaling(x) if self.scaling is not None else x
-        return scaled, _at_inference(self.latent, self.encoder(scaled, training=False))
-
-    def _comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
-        """x and x_hat in scaled units, alike where x is missing."""
-        if not isinstance(self.scaling, ColumnScaling):
-            return scaled, x_hat
-        return self.scaling.filled(scaled), self.scaling.known(scaled, x_hat)
-
-    def _opinions(self, scaled: Any, mean: Any) -> list[Any]:
-        """Logits (batch, classes) of p(y | x) by Bayes' rule, and by the head where there is one."""
-        bayes = _BayesRule(self.prior, self.decoder if self.conditional else None, self.reconstruction)([scaled, mean])
-        return [bayes] if self.classifier is None else [bayes, self.classifier(mean, training=False)]
-
-    def _logits(self, scaled: Any, mean: Any) -> Any:
-        return self.pool(self._opinions(scaled, mean))
-
-    def _best_guess(self, scaled: Any, mean: Any) -> Any:
-        """AE(x) in scaled units; a conditional decoder is told the likeliest class."""
-        if not self.conditional:
-            return self._decoded(mean, None)
-        logits = self._logits(scaled, mean)
-        return self._decoded(mean, ops.cast(ops.equal(logits, ops.max(logits, axis=-1, keepdims=True)), "float32"))
-
-    def _decoded(self, z: Any, label: Any) -> Any:
-        """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
-        if not self.conditional:
-            return _mean(self.reconstruction, self.decoder(z, training=False))
-        one_hot = label if len(label.shape) == 2 else _one_hot(label, len(self.classes))
-        return _mean(self.reconstruction, self.decoder([z, one_hot], training=False))
-
-    def _raw(self, x_hat: Any, like: Any = None) -> Any:
-        return ops.cast(x_hat, "float32") if self.scaling is None else self.scaling(x_hat, inverse=True, like=like)
+        return functions_of(self)
 
     def calibrate(self, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 1024) -> None:
         """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
@@ -296,10 +234,10 @@ class Autoencoder(ResidentModel):
         self.set_detector(None)
         kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled, mean = self._encoded(rows)
-        compared = self._comparable(scaled, self._best_guess(scaled, mean))
-        graph = keras.Model(rows, [*compared, mean, _LogPrior(self.prior)(mean)])
-        train, unseen = (_in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
+        scaled, mean = encoded(self, rows)
+        compared = comparable(self, scaled, best_guess(self, scaled, mean))
+        graph = keras.Model(rows, [*compared, mean, LogPrior(self.prior)(mean)])
+        train, unseen = (in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
         self.set_detector(AnomalyScore.fitted(train, unseen))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
@@ -309,13 +247,13 @@ class Autoencoder(ResidentModel):
     def scaled_pair(self, x: np.ndarray, batch_size: int = 1024) -> list[np.ndarray]:
         """Raw rows as x and x_hat in scaled units, NaN in x where a value is missing."""
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled, mean = self._encoded(rows)
-        return _in_batches(keras.Model(rows, [scaled, self._best_guess(scaled, mean)]), x, batch_size)
+        scaled, mean = encoded(self, rows)
+        return in_batches(keras.Model(rows, [scaled, best_guess(self, scaled, mean)]), x, batch_size)
 
     def _opinions_of(self, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled, mean = self._encoded(rows)
-        return _in_batches(keras.Model(rows, self._opinions(scaled, mean)), x, batch_size)
+        scaled, mean = encoded(self, rows)
+        return in_batches(keras.Model(rows, opinions(self, scaled, mean)), x, batch_size)
 
     def _expected_error(self, x: np.ndarray, batch_size: int) -> float:
         """Mean squared error in scaled units where z is drawn from the posterior: the noise of the tightest bound."""
@@ -463,7 +401,9 @@ class Autoencoder(ResidentModel):
             raise ValueError(f"{function} must have the inputs {', '.join(specs)}. Received: {', '.join(arrays)}.")
         for name, array in arrays.items():
             if tuple(np.shape(array)[1:]) != tuple(specs[name].shape[1:]):
-                raise ValueError(f"Input must have shape {_batch(specs[name].shape[1:])}. Received: {np.shape(array)}.")
+                raise ValueError(
+                    f"Input must have shape {batch_of(specs[name].shape[1:])}. Received: {np.shape(array)}."
+                )
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         starts = range(0, max(len(next(iter(arrays.values()))), 1), batch_size)
         parts = [
@@ -471,67 +411,6 @@ class Autoencoder(ResidentModel):
             for i in starts
         ]
         return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
-
-
-class _LogPrior(keras.layers.Layer):
-    """log p(z) of z (batch, ...) by the prior: (batch,), nats."""
-
-    def __init__(self, prior: keras.layers.Layer) -> None:
-        super().__init__(autocast=False, name=EXACT[1])
-        self.prior = prior
-
-    def call(self, z: Any) -> Any:
-        return self.prior.log_prob(limited(z))
-
-    def compute_output_spec(self, z: Any) -> Any:
-        return keras.KerasTensor((z.shape[0],), dtype="float32")
-
-
-class _BayesRule(keras.layers.Layer):
-    """Logits of p(y | x): log p(y) and a bound on log p(x | y), up to what all y share.
-
-    The bound is taken at z = mean, so that it needs no noise. Where only the prior knows the label, log p(x | z) and
-    the posterior's entropy are the same for all y, and log p(z | y) is left. Called on [x in scaled units, mean].
-    """
-
-    def __init__(self, prior: keras.layers.Layer, decoder: keras.Model | None, reconstruction: Any) -> None:
-        super().__init__(autocast=False, name="bayes_rule")
-        if decoder is not None and not hasattr(reconstruction, "log_prob"):
-            raise ValueError(
-                "p(y | x) by Bayes' rule needs a reconstruction layer that is a likelihood, with `log_prob`. "
-                f"Received: {type(reconstruction).__name__}."
-            )
-        self.prior, self.decoder, self.reconstruction = prior, decoder, reconstruction
-
-    def call(self, inputs: Any) -> Any:
-        scaled, mean = inputs
-        flat = ops.reshape(ops.cast(mean, "float32"), (-1, self.prior.latent_dim))
-        logits = self.prior.class_log_prob(flat) + self.prior.class_log_frequency()
-        if self.decoder is None:
-            return logits
-        classes = self.prior.classes
-        bounds = []
-        for one_hot in np.eye(classes, dtype="float32"):
-            params = self.decoder([mean, ops.zeros_like(flat[:, :1]) + one_hot], training=False)
-            bounds.append(self.reconstruction.log_prob(scaled, params))
-        return logits + ops.stack(bounds, axis=-1)
-
-    def compute_output_spec(self, inputs: Any) -> Any:
-        return keras.KerasTensor((inputs[0].shape[0], self.prior.classes), dtype="float32")
-
-
-class _NearestCode(keras.layers.Layer):
-    """A latent layer's `nearest_code`, as a layer: what it reads are variables of the graph then, not constants."""
-
-    def __init__(self, latent: keras.layers.Layer, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
-        self.latent = latent
-
-    def call(self, z: Any) -> Any:
-        return self.latent.nearest_code(z)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
 
 
 def standard_normal(n: int, latent_dim: int, seed: int | None) -> np.ndarray:
@@ -542,104 +421,3 @@ def standard_normal(n: int, latent_dim: int, seed: int | None) -> np.ndarray:
 def _draws(mean: np.ndarray, variance: np.ndarray, seed: int) -> np.ndarray:
     """One draw from each Gaussian, (rows, n)."""
     return mean + np.sqrt(variance) * np.random.default_rng(seed).standard_normal(mean.shape, dtype="float32")
-
-
-class _Terms:
-    """Loss layers waiting for the tensors that they read."""
-
-    def __init__(self, layers: Sequence[keras.layers.Layer]) -> None:
-        self.waiting = [(layer, tuple(getattr(layer, "reads", ("z",)))) for layer in layers]
-
-    def apply(self, tensors: dict[str, Any]) -> None:
-        """Calls each layer whose tensors are all there; what it returns takes the place of the last tensor it read."""
-        waiting = []
-        for layer, reads in self.waiting:
-            if all(name in tensors for name in reads):
-                tensors[reads[-1]] = layer(*(tensors[name] for name in reads))
-            else:
-                waiting.append((layer, reads))
-        self.waiting = waiting
-
-
-def _in_batches(graph: keras.Model, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """A graph's outputs for raw rows, eagerly: for one pass, compiling it would take longer than running it."""
-    parts = [keras.tree.flatten(graph(x[i : i + batch_size], training=False)) for i in range(0, len(x), batch_size)]
-    return [np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True)]
-
-
-def _at_inference(layer: keras.layers.Layer | None, tensor: Any) -> Any:
-    if layer is None:
-        return tensor
-    return layer(tensor, training=False) if "training" in inspect.signature(layer.call).parameters else layer(tensor)
-
-
-def _check_one_input(name: str, model: Any) -> None:
-    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
-        raise ValueError(f"The {name} must be a functional or built Keras model with one input. Received: {model!r}.")
-
-
-def _check_decoder(decoder: Any, classes: Sequence[str]) -> bool:
-    """Whether the decoder takes a label besides z."""
-    inputs: Sequence[Any] = getattr(decoder, "inputs", None) or ()
-    if isinstance(decoder, keras.Model) and len(inputs) == 2 and tuple(inputs[1].shape[1:]) == (len(classes),):
-        return True
-    if len(inputs) == 2 and not classes:
-        raise ValueError("A decoder with an input for the label needs `classes`. Received none.")
-    _check_one_input("decoder", decoder)
-    return False
-
-
-def _check_classifier(classifier: Any, classes: Sequence[str]) -> None:
-    if len(classes) == 1 or len(set(classes)) < len(classes):
-        raise ValueError(f"`classes` must be two names or more, each of its own. Received: {tuple(classes)}.")
-    if classifier is None:
-        return
-    _check_one_input("classifier", classifier)
-    if tuple(classifier.output_shape[1:]) != (len(classes),) or not classes:
-        raise ValueError(
-            f"The classifier must give a logit for each of the {len(classes)} classes. "
-            f"Received: outputs {_batch(classifier.output_shape[1:])}."
-        )
-
-
-def _check_observation(x_hat: Any, shape: tuple[int, ...]) -> None:
-    if tuple(x_hat.shape[1:]) != shape:
-        raise ValueError(
-            f"The decoder must give back what the encoder takes. Received: an encoder of inputs "
-            f"{_batch(shape)} and a decoder of outputs {_batch(x_hat.shape[1:])}."
-        )
-
-
-def _check_latent(z: Any, decoder: keras.Model, conditional: bool) -> None:
-    if isinstance(z, list | tuple):
-        shapes = " and ".join(str(_batch(part.shape[1:])) for part in z)
-        raise ValueError(
-            f"An encoder with several outputs needs a `latent` layer that makes one z of them, such as Sampling(). "
-            f"Received: encoder outputs {shapes} and no `latent`."
-        )
-    taken = decoder.input_shape[0] if conditional else decoder.input_shape
-    if tuple(z.shape[1:]) != tuple(taken[1:]):
-        raise ValueError(
-            f"The decoder must take the z that the encoder (and `latent`) gives. Received: z {_batch(z.shape[1:])} "
-            f"and a decoder of inputs {_batch(taken[1:])}."
-        )
-
-
-def _mean(reconstruction: keras.layers.Layer, params: Any) -> Any:
-    """What the decoder says x is, of what it says about x."""
-    return reconstruction.mean(params) if hasattr(reconstruction, "mean") else params
-
-
-def _one_hot(label: Any, classes: int) -> Any:
-    """Label (batch,) to (batch, classes), zeros where it is -1; ONNX's own OneHot counts -1 from the end."""
-    return ops.cast(ops.equal(ops.expand_dims(label, -1), np.arange(classes, dtype="int32")), "float32")
-
-
-def _graph(name: str, inputs: Any, outputs: dict[str, Any]) -> keras.Model:
-    """A model whose inputs and outputs go by their names."""
-    tensors = inputs if isinstance(inputs, list) else [inputs]
-    return keras.Model({tensor.name: tensor for tensor in tensors}, outputs, name=name)
-
-
-def _batch(shape: Sequence[int | None]) -> str:
-    return f"(batch, {', '.join(str(n) for n in shape)})"

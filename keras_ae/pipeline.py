@@ -1,68 +1,34 @@
-"""From raw data to a proven artifact: what `keras-ae fit` calls, and how artifacts are written and loaded in Python."""
+"""From raw data to a proven artifact: what `keras-ae fit` calls."""
 
 import contextlib
 import hashlib
-import importlib.metadata
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_ae import __version__, artifact
+from keras_ae import artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import ColumnStatistics, Splits, Statistics, fit_columns, fit_scaling, load_source, split
 from keras_ae.data.columns import layout
 from keras_ae.data.sources import Source
 from keras_ae.divergence import Divergence
-from keras_ae.errors import ArtifactError, ExportError, InputError
-from keras_ae.export import (
-    EXPORTERS,
-    PRECISIONS,
-    VERIFIERS,
-    Reference,
-    export_precision,
-    graphs_of,
-    reference_rows,
-    verify_precision,
-)
-from keras_ae.export.parity import BATCHES, TOLERANCE
+from keras_ae.errors import InputError
 from keras_ae.labelling import Labels, labels_of
-from keras_ae.layers import (
-    ColumnScaling,
-    ContinuousBernoulliLoss,
-    FeatureGaussianLoss,
-    GaussianLoss,
-    RMSELoss,
-    Sampling,
-    StudentTLoss,
-)
+from keras_ae.likelihood import density_bound
 from keras_ae.models import Autoencoder
-from keras_ae.monitoring import keep_reference
-from keras_ae.provenance import source_of
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.replicas import is_of_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
+from keras_ae.storage import Progress, check_precisions, describe, silent, versions, write
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
 
-MODEL = "model.keras"
 DTYPES = {"float32": "float32", "bfloat16": POLICY}
-_DENSITIES = (RMSELoss, GaussianLoss, FeatureGaussianLoss, StudentTLoss, ContinuousBernoulliLoss)
-"""Of raw x; the other likelihoods are probabilities, which no density of the baseline compares with."""
-_LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
-
-
-Progress = Callable[[str, float | None], None]
-
-
-def _silent(what: str, share: float | None = None) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -115,7 +81,7 @@ def fit(
     labels: str | bool | None = None,
     test: bool = True,
     report: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
     strategy: Any = None,
@@ -162,7 +128,7 @@ def fit(
     for name, value in {"latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size}.items():
         if value is not None and value < (name != "epochs"):
             raise InputError(f"`{name}` must be positive. Received: {value}.")
-    _check_precisions(precisions)
+    check_precisions(precisions)
     if precisions and out is None:
         raise InputError("`precisions` are of an artifact, and need `out`.")
     divergence = Divergence(on_divergence)
@@ -282,268 +248,14 @@ def _of_data(splits: Splits, known: Labels) -> dict[str, Any]:
     return {
         "data": {name: part["sha256"] for name, part in splits.describe().items()},
         "labels": {name: hashlib.sha256(y.tobytes()).hexdigest() for name, y in known.learned.items()},
-        "versions": {"keras_ae": __version__} | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "versions": versions(),
     }
-
-
-def save(
-    model: Autoencoder, out: str | Path, rows: np.ndarray | None = None, precisions: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Writes a model that you trained with `model.fit` as an artifact, every export verified; returns its manifest.
-
-    Args:
-        model: trained; `model.calibrate(x)` gives its scores p-values, `model.fit_prior(x)` its samples a fitted prior.
-        out: folder of the artifact, new or to be replaced.
-        rows: raw rows to compare the exports on; by default the model's own samples.
-        precisions: as for `fit`; they need `rows`, those that calibrated the model.
-
-    Raises:
-        InputError: for a target that can't be written, or precisions without the rows that calibrated the model.
-        ExportError: for an export that fails or disagrees with Keras; nothing is written.
-    """
-    _check_precisions(precisions)
-    if precisions and rows is None:
-        raise InputError("`precisions` are measured on rows that were not trained on, and need `rows`.")
-    with artifact.replacing(Path(out)) as folder:
-        return write(model, folder, rows, {"recipe": None}, precisions=precisions, calibration=rows)
-
-
-def write(
-    model: Autoencoder,
-    folder: Path,
-    rows: np.ndarray | None,
-    content: dict[str, Any],
-    progress: Progress = _silent,
-    precisions: Sequence[str] = (),
-    calibration: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """Writes model, exports and manifest into an empty folder, each export compared with Keras on raw rows, and each
-    precision measured on calibration rows.
-    """
-    reference = _reference(model, rows)
-    graphs = graphs_of(model)
-    model.save(folder / MODEL)
-    exports = {}
-    for kind, export in EXPORTERS.items():
-        progress(f"exporting and verifying {kind}", None)
-        exports[kind] = _summarized(export(graphs, folder, reference))
-    if calibration is not None:
-        keep_reference(folder, calibration)
-    measured = {}
-    for precision in precisions:
-        assert calibration is not None
-        progress(f"measuring {precision}", None)
-        measured[precision] = export_precision(folder, folder, precision, model, calibration)
-    low = {"precisions": measured} if measured else {}
-    artifact.write_manifest(folder, {**describe(model), **content, "exports": exports, **low})
-    return artifact.read_manifest(folder)
-
-
-def _reference(model: Autoencoder, rows: np.ndarray | None) -> Reference:
-    if rows is None or len(rows) < max(BATCHES):
-        rows = reference_rows(model)
-    rows = rows[: max(BATCHES)]
-    return Reference.of(model, model.scaling.hard_rows(rows) if isinstance(model.scaling, ColumnScaling) else rows)
-
-
-def describe(model: Autoencoder) -> dict[str, Any]:
-    """What every artifact says of itself, whatever made it."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {
-        "name": model.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": {"shape": list(model.raw_shape), "dtype": model.raw_dtype},
-        "latent_dim": model.latent_dim,
-        "latent_shape": list(model.latent_shape),
-        "functions": list(model.functions()),
-        "epsilon_dim": model.prior.epsilon_dim,
-        "prior": {"components": getattr(model.prior, "components", None)},
-        "classes": list(model.classes),
-        **_table_of(model),
-        "conditional": model.conditional,
-        "calibration_rows": len(model.p_value.calibration_scores),
-        "versions": {"keras_ae": __version__, **versions},
-    }
-
-
-def load(path: str | Path) -> Autoencoder:
-    """The Keras model of an artifact, or of a .keras file, to run or to train further.
-
-    Raises:
-        ArtifactError: for a changed byte, code in the file (Lambda, pickle), or a model that is no Autoencoder.
-    """
-    path = Path(path)
-    if path.suffix != ".keras":
-        path = artifact.check_file(path, MODEL, artifact.read_manifest(path))
-    elif not path.is_file():
-        raise InputError(f"No such file: {path}.")
-    try:
-        model = keras.saving.load_model(path, safe_mode=True)
-    except Exception as error:  # Keras and zipfile raise what they happen to meet
-        raise ArtifactError(f"{path} could not be loaded: {str(error).splitlines()[0]}") from error
-    if not isinstance(model, Autoencoder):
-        raise ArtifactError(f"{path} must hold a keras_ae Autoencoder. Received: {type(model).__name__}.")
-    return model
-
-
-def _table_of(model: Autoencoder) -> dict[str, Any]:
-    if not isinstance(model.scaling, ColumnScaling):
-        return {}
-    return {"columns": list(model.scaling.schema.names), "table": model.scaling.schema.describe()}
-
-
-def nll_bound(path: str | Path, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
-    """From raw rows to an importance-weighted bound on -log p(x), nats, as a density; None where the model of the
-    artifact has none (`keras_ae.likelihood`).
-    """
-    return density_bound(load(path), k)
-
-
-def density_bound(model: Autoencoder, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
-    """As `nll_bound`, of a model."""
-    likelihood = getattr(model.reconstruction, "likelihood", model.reconstruction)
-    is_density = isinstance(likelihood, _DENSITIES) and likelihood.is_likelihood
-    if not is_density or not isinstance(model.latent, Sampling):
-        return None
-    return lambda x: -model.log_likelihood(x, k=k).rows
-
-
-def verify(path: str | Path) -> dict[str, Any]:
-    """Checks the hashes of an artifact and compares its exports with its Keras model again.
-
-    Raises:
-        ArtifactError: for a changed, missing or foreign file.
-        ExportError: for an export that disagrees.
-    """
-    folder = Path(path)
-    manifest = artifact.verify_files(folder)
-    model = load(folder)
-    reference = _reference(model, None)
-    exports = {kind: _summarized(VERIFIERS[kind](folder, reference)) for kind in manifest["exports"]}
-    precisions = {
-        name: verify_precision(folder, name, model, figures)
-        for name, figures in manifest.get("precisions", {}).items()
-        if figures["method"] is not None
-    }
-    return {"artifact": str(path), "files": len(manifest["files"]), "exports": exports, "precisions": precisions}
-
-
-def export(path: str | Path, to: str, out: str | Path, single_file: bool = False) -> dict[str, Any]:
-    """Exports an artifact's model again, verified, into a folder of its own that holds nothing else.
-
-    Args:
-        path: the artifact.
-        to: `saved_model` or `onnx`.
-        out: new or empty folder.
-        single_file: give each ONNX file its own weights, for use alone.
-    """
-    if to not in EXPORTERS:
-        raise InputError(f"`to` must be one of {', '.join(EXPORTERS)}. Received: {to!r}.")
-    _check_new(out)
-    manifest = artifact.verify_files(Path(path))
-    model = load(path)
-    arguments = {"single_file": single_file} if to == "onnx" else {}
-    with artifact.replacing(Path(out)) as folder:
-        figures = EXPORTERS[to](graphs_of(model), folder, _reference(model, None), **arguments)
-    return {"artifact": str(path), "out": str(out), "recipe": manifest["recipe"], "export": _summarized(figures)}
-
-
-def add_precision(
-    path: str | Path,
-    precision: str,
-    out: str | Path | None = None,
-    source: str | Path | np.ndarray | Source | None = None,
-    single_file: bool = False,
-) -> dict[str, Any]:
-    """Makes the ONNX graphs of another precision, measured beside float32, in a new folder or in the artifact itself.
-
-    Args:
-        path: the artifact.
-        precision: `int8` or `float16`.
-        out: new or empty folder; by default the artifact, which is rewritten whole.
-        source: what the artifact was trained on, for the rows that calibrated it; by default what its manifest names.
-            For one that `save` wrote, those rows.
-        single_file: give each ONNX file its own weights, for use alone; with `out` only.
-
-    Returns:
-        `artifact`, `out` and the figures, as in the manifest.
-
-    Raises:
-        InputError: for a source that gives other rows.
-        ExportError: where measurement refuses the precision; an artifact's manifest then says why.
-    """
-    path = Path(path)
-    _check_precisions([precision])
-    if single_file and out is None:
-        raise InputError("Files that stand alone need `out`, a folder of their own.")
-    manifest = artifact.verify_files(path)
-    model = load(path)
-    rows = _calibration_rows(manifest, source)
-    if out is not None:
-        _check_new(out)
-    with artifact.replacing(path if out is None else Path(out)) as folder:
-        if out is None:
-            shutil.copytree(path, folder, dirs_exist_ok=True)
-            shutil.rmtree(folder / "onnx" / precision, ignore_errors=True)
-        figures = export_precision(path, folder, precision, model, rows, single_file)
-        if out is None:
-            measured = {**manifest.get("precisions", {}), precision: figures}
-            artifact.write_manifest(folder, {**artifact.content_of(manifest), "precisions": measured})
-        elif figures["method"] is None:
-            raise _refusal(precision, figures)
-    if figures["method"] is None:
-        raise _refusal(precision, figures)
-    return {"artifact": str(path), "out": str(path if out is None else out), "precision": precision, "figures": figures}
-
-
-def predicting(path: str | Path) -> Callable[[str, np.ndarray], Callable[[], object]]:
-    """Keras's `predict` on an artifact's functions: from a name and an array to a call, for timing."""
-    functions = load(path).functions()
-
-    def timed(name: str, inputs: Any) -> Callable[[], object]:
-        arrays = inputs if isinstance(inputs, dict) else {functions[name].inputs[0].name: inputs}
-        rows = len(next(iter(arrays.values())))
-        for tensor in functions[name].inputs:
-            arrays = {tensor.name: np.full(rows, -1, "int32"), **arrays} if tensor.name == "label" else arrays
-        return lambda: functions[name].predict(arrays, batch_size=rows, verbose=0)
-
-    return timed
-
-
-def _calibration_rows(manifest: dict[str, Any], source: Any) -> np.ndarray:
-    if source is None and manifest.get("source") is None:
-        raise InputError("The artifact does not name what it was trained on: `source` must give its calibration rows.")
-    try:
-        data = source_of(manifest, source)
-    except InputError as error:
-        raise InputError(f"{error} `source` must be what the artifact was trained on.") from error
-    return split(data, manifest["seed"]).calibration if "seed" in manifest else data.rows.x
 
 
 def _statistics(data: Source, splits: Splits) -> Statistics | ColumnStatistics:
     if data.rows.schema is None or data.rows.schema.is_plain:
         return fit_scaling(splits.train)
     return ColumnStatistics(fit_columns(data.rows.schema, splits.train))
-
-
-def _check_precisions(precisions: Sequence[str]) -> None:
-    for name in precisions:
-        if name not in PRECISIONS:
-            raise InputError(f"`precisions` must be of {', '.join(PRECISIONS)}. Received: {name!r}.")
-
-
-def _refusal(precision: str, figures: dict[str, Any]) -> ExportError:
-    return ExportError(f"{precision} is not worth it here: {figures['reason']}.")
-
-
-def _check_new(out: str | Path) -> None:
-    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
-        raise InputError(f"{out} must be new or empty.")
-
-
-def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
-    largest = {key: max(entry[key] for entry in figures.values()) for key in ("max_abs_diff", "max_rel_diff")}
-    return {**largest, "tolerance_rel": TOLERANCE, "batches": list(BATCHES), "functions": figures}
 
 
 def _history(training: Training) -> dict[str, Any]:

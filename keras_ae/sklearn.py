@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from keras_ae import pipeline
+from keras_ae import pipeline, storage
 from keras_ae.data.sources import Source
 from keras_ae.data.tables import Rows
 from keras_ae.errors import InputError
@@ -100,7 +100,7 @@ class _Fitting(BaseEstimator):
             X: rows to compare the exports on; by default the model's own samples.
         """
         check_is_fitted(self, "model_")
-        return pipeline.save(self.model_, path, None if X is None else self._rows(X))
+        return storage.save(self.model_, path, None if X is None else self._rows(X))
 
     @classmethod
     def from_artifact(cls, path: str | Path) -> Self:
@@ -109,7 +109,7 @@ class _Fitting(BaseEstimator):
         Raises:
             InputError: for a model of images or signals.
         """
-        model = pipeline.load(path)
+        model = storage.load(path)
         if len(model.raw_shape) != 1:
             raise InputError(
                 f"An estimator takes tables, (rows, features). Received: an artifact of {model.raw_shape}."
@@ -127,7 +127,7 @@ class _Fitting(BaseEstimator):
         state = dict(super().__getstate__())
         if "model_" in state:
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / pipeline.MODEL
+                path = Path(folder) / storage.MODEL
                 state.pop("model_").save(path)
                 state["_model_file"] = path.read_bytes()
         return state
@@ -138,9 +138,9 @@ class _Fitting(BaseEstimator):
         super().__setstate__(state)
         if file is not None:
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / pipeline.MODEL
+                path = Path(folder) / storage.MODEL
                 path.write_bytes(file)
-                self.model_ = pipeline.load(path)
+                self.model_ = storage.load(path)
 
 
 def _steadily(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:

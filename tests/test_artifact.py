@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import keras_ae
-from keras_ae import artifact, pipeline, runtime
+from keras_ae import artifact, runtime, storage
 from keras_ae.errors import ArtifactError, ExportError, InputError
 
 
@@ -332,9 +332,9 @@ def test_a_full_disk_in_the_middle_of_saving_leaves_the_previous_artifact(digits
         (folder / "onnx" / "half.onnx").write_bytes(b"half")
         raise FULL
 
-    monkeypatch.setitem(pipeline.EXPORTERS, "onnx", full)
+    monkeypatch.setitem(storage.EXPORTERS, "onnx", full)
     with pytest.raises(InputError, match="No space left on device"):
-        pipeline.save(digits_fitted.model, copy, digits_fitted.splits.test)
+        storage.save(digits_fitted.model, copy, digits_fitted.splits.test)
     assert contents(copy.parent) == before
 
 
@@ -350,7 +350,7 @@ def with_code():
 
 def test_a_model_with_code_is_not_saved(with_code, tmp_path):
     with pytest.raises(ExportError, match=r"holds no code.*Lambda"):
-        pipeline.save(with_code, tmp_path / "a")
+        storage.save(with_code, tmp_path / "a")
     assert os.listdir(tmp_path) == []
 
 

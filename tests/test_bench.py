@@ -92,9 +92,9 @@ def test_the_command_prints_a_table_bars_or_json(digits_artifact, tmp_path, monk
 
 
 def test_keras_predicts_what_the_runtime_gives(digits_artifact):
-    from keras_ae import pipeline, runtime
+    from keras_ae import bench, runtime, storage
 
     model = runtime.load(digits_artifact)
     x = model.example("encode", 5)
-    z = pipeline.predicting(digits_artifact)("encode", x)()["z"]
+    z = bench.keras_way(storage.load(digits_artifact))("encode", x)()["z"]
     np.testing.assert_allclose(z, model.encode(x), rtol=1e-4, atol=1e-4)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from scipy import stats
 
 import keras_ae
-from keras_ae import pipeline, runtime
+from keras_ae import pipeline, runtime, storage
 from keras_ae.data import Schema, fit_columns, infer, load_source
 from keras_ae.data.cells import cells_of, read_cells
 from keras_ae.data.columns import features, layout, piecewise, rows
@@ -235,7 +235,7 @@ def test_raw_cells_go_in_and_scores_come_out(run, orders_artifact, orders_csv, t
     x = model.rows(table)
     scores = model.score(table)
     np.testing.assert_array_equal(scores["score"], model.score(x)["score"])
-    keras_model = pipeline.load(orders_artifact)
+    keras_model = storage.load(orders_artifact)
     np.testing.assert_allclose(keras_model.score(x)["score"], scores["score"], rtol=1e-4)
     assert run("score", orders_artifact, orders_csv, "--out", tmp_path / "s.csv").exit_code == 0
     np.testing.assert_allclose([float(row["score"]) for row in read(tmp_path / "s.csv")], scores["score"], rtol=1e-6)

@@ -10,7 +10,7 @@ from keras_ae.export import Reference, export_onnx, graphs_of
 from keras_ae.export.to_onnx import FOLDER
 
 import keras_ae
-from keras_ae import pipeline
+from keras_ae import storage
 from keras_ae.errors import ExportError, InputError
 from keras_ae.recipes import RECIPES
 
@@ -36,7 +36,7 @@ def make(recipe="vae", shape=(12,), network=None, **options):
 @pytest.fixture
 def exported(tmp_path):
     model, rows = make()
-    manifest = pipeline.save(model, tmp_path / "a", rows)
+    manifest = storage.save(model, tmp_path / "a", rows)
     return model, rows, tmp_path / "a", manifest
 
 
@@ -49,7 +49,7 @@ def exported(tmp_path):
 )
 def test_every_form_leaves_with_parity(recipe, shape, tmp_path):
     model, rows = make(recipe, shape)
-    manifest = pipeline.save(model, tmp_path / "a", rows)
+    manifest = storage.save(model, tmp_path / "a", rows)
     for figures in manifest["exports"].values():
         assert set(figures["functions"]) == set(model.functions()) >= {"encode", "decode", "reconstruct", "generate"}
         assert 0 <= figures["max_rel_diff"] <= 1e-5
@@ -87,7 +87,7 @@ def test_onnx_has_named_inputs_and_outputs_dynamic_batch_and_one_copy_of_the_wei
 
 def test_single_files_run_alone(exported, tmp_path):
     model, rows, folder, _ = exported
-    pipeline.export(folder, "onnx", tmp_path / "out", single_file=True)
+    storage.export(folder, "onnx", tmp_path / "out", single_file=True)
     alone = tmp_path / "alone.onnx"
     (tmp_path / "out" / FOLDER / "encode.onnx").rename(alone)
     session = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"])
@@ -159,7 +159,7 @@ def test_an_op_that_onnx_does_not_know_is_named_with_its_layer_and_nothing_is_le
     z = keras.Input((2,), name="z")
     model = keras_ae.Autoencoder(encoder, keras.Model(z, keras.layers.Dense(8)(z)))
     with pytest.raises(ExportError, match=r"encode holds ops that ONNX does not know: FFT \(layer .*spectrum"):
-        pipeline.save(model, tmp_path / "a")
+        storage.save(model, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,7 +173,7 @@ def test_conversion_that_fails_says_which_function(tmp_path, monkeypatch):
 def test_verify_finds_an_export_that_no_longer_agrees(exported):
     _, _, folder, _ = exported
     other, rows = make("ae")
-    pipeline.save(other, folder.parent / "b", rows)
+    storage.save(other, folder.parent / "b", rows)
     # Swapped with its hash: the bytes are "unchanged", the function is another model's.
     from keras_ae import artifact
 
@@ -183,7 +183,7 @@ def test_verify_finds_an_export_that_no_longer_agrees(exported):
     drop = ("format", "schema", "files", "manifest_sha256")
     artifact.write_manifest(folder, {k: v for k, v in manifest.items() if k not in drop})
     with pytest.raises(ExportError, match="ONNX"):
-        pipeline.verify(folder)
+        storage.verify(folder)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "silu", "elu", "leaky_relu", "softplus", "mish", "selu", "tanh"])

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits, make_moons
 from typer.testing import CliRunner
 
 import keras_ae
-from keras_ae import pipeline, runtime
+from keras_ae import runtime, storage
 from keras_ae.cli import app
 from keras_ae.data import fit_scaling, load_source, split
 from keras_ae.data.labels import UNKNOWN, Classes, label_index
@@ -221,7 +221,7 @@ def test_bayes_rule_alone_classifies(options, tmp_path):
     else:
         with pytest.raises(InputError, match="trained with labels"):
             model.decode(z, "1")
-    pipeline.verify(tmp_path / "a")
+    storage.verify(tmp_path / "a")
 
 
 def test_functions_of_labels_need_a_model_that_learned_some(tmp_path):

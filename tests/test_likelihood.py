@@ -10,6 +10,7 @@ from scipy.stats import bernoulli, multivariate_normal, norm
 
 import keras_ae
 from keras_ae.layers import BernoulliLoss, Binarize, CategoricalLoss
+from keras_ae.likelihood import density_bound
 
 RNG = np.random.default_rng(0)
 
@@ -130,7 +131,7 @@ def test_what_has_no_likelihood_is_refused(recipe, k, message):
     ],
 )
 def test_only_densities_are_compared_with_densities(recipe, options, found):
-    bound = keras_ae.pipeline.density_bound(keras_ae.build(recipe, 4, 2, hidden=[4], **options), k=2)
+    bound = density_bound(keras_ae.build(recipe, 4, 2, hidden=[4], **options), k=2)
     assert (bound is not None) == found
     if bound is not None:
         assert np.isfinite(bound(RNG.normal(size=(3, 4)).astype("float32"))).all()

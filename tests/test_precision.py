@@ -11,7 +11,7 @@ from keras_ae.export import precision
 from sklearn.datasets import load_digits
 
 import keras_ae
-from keras_ae import artifact, pipeline, runtime
+from keras_ae import artifact, runtime, storage
 from keras_ae.errors import ExportError, InputError
 
 DIGITS = load_digits().data.astype("float32")
@@ -47,7 +47,7 @@ def wide(tmp_path_factory):
     model.fit(train, epochs=15, verbose=0)
     model.calibrate(calibration)
     folder = tmp_path_factory.mktemp("wide") / "a"
-    pipeline.save(model, folder, calibration)
+    storage.save(model, folder, calibration)
     return model, folder, calibration
 
 
@@ -120,7 +120,7 @@ def test_p_values_are_those_of_the_graphs_own_scores(wide, tmp_path, timed):
     model, folder, calibration = wide
     copy = tmp_path / "a"
     shutil.copytree(folder, copy)
-    pipeline.add_precision(copy, "int8", source=calibration)
+    storage.add_precision(copy, "int8", source=calibration)
     int8, float32 = runtime.load(copy, "int8"), runtime.load(copy)
     known = np.sort(np.concatenate([int8.score(row[None])["score"] for row in calibration]))
     fresh = DIGITS[1500:]
@@ -136,7 +136,7 @@ def test_the_artifact_holds_the_precision_and_verify_compares_it(wide, tmp_path,
     model, folder, calibration = wide
     copy = tmp_path / "a"
     shutil.copytree(folder, copy)
-    result = pipeline.add_precision(copy, "int8", source=calibration)
+    result = storage.add_precision(copy, "int8", source=calibration)
     assert result["out"] == str(copy)
     manifest = artifact.verify_files(copy)
     assert manifest["precisions"]["int8"] == result["figures"]
@@ -144,14 +144,14 @@ def test_the_artifact_holds_the_precision_and_verify_compares_it(wide, tmp_path,
     x_hat = runtime.load(copy, precision="int8").reconstruct(calibration)
     change = np.sqrt(np.mean((x_hat - calibration) ** 2) / np.mean((model.reconstruct(calibration) - calibration) ** 2))
     assert 0.98 < change < 1.02
-    assert set(pipeline.verify(copy)["precisions"]["int8"]) == set(FUNCTIONS)
+    assert set(storage.verify(copy)["precisions"]["int8"]) == set(FUNCTIONS)
     # As a graph that is worse than it was when its figures were taken.
     content = {k: v for k, v in manifest.items() if k not in ("format", "schema", "files", "manifest_sha256")}
     figures = content["precisions"]["int8"]
     figures["tried"][figures["method"]]["differences"]["encode"] /= 10
     artifact.write_manifest(copy, content)
     with pytest.raises(ExportError, match=r"int8 encode: must differ from Keras by .* at most"):
-        pipeline.verify(copy)
+        storage.verify(copy)
 
 
 def test_a_refused_precision_leaves_figures_and_is_not_loaded(wide, tmp_path, timed):
@@ -160,7 +160,7 @@ def test_a_refused_precision_leaves_figures_and_is_not_loaded(wide, tmp_path, ti
     shutil.copytree(folder, copy)
     timed["half"] = 1.4
     with pytest.raises(ExportError, match=r"float16 is not worth it here: half: \w+ takes 1.40 times as long"):
-        pipeline.add_precision(copy, "float16", source=calibration)
+        storage.add_precision(copy, "float16", source=calibration)
     figures = artifact.verify_files(copy)["precisions"]["float16"]
     assert figures["method"] is None
     assert figures["tried"]["half"]["time_ratio"]["encode"] == {"1": 1.4, "64": 1.4}
@@ -168,14 +168,14 @@ def test_a_refused_precision_leaves_figures_and_is_not_loaded(wide, tmp_path, ti
     with pytest.raises(InputError, match=r"float32. Received: 'float16', which was refused .*1.40 times as long"):
         runtime.load(copy, precision="float16")
     with pytest.raises(ExportError):
-        pipeline.add_precision(copy, "float16", tmp_path / "out", calibration)
+        storage.add_precision(copy, "float16", tmp_path / "out", calibration)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_precision_alone_goes_to_a_folder_of_its_own(wide, tmp_path, timed):
     _, folder, calibration = wide
     before = artifact.list_files(folder)
-    pipeline.add_precision(folder, "int8", tmp_path / "out", calibration, single_file=True)
+    storage.add_precision(folder, "int8", tmp_path / "out", calibration, single_file=True)
     assert artifact.list_files(tmp_path / "out") == sorted(f"onnx/int8/{name}.onnx" for name in FUNCTIONS)
     assert artifact.list_files(folder) == before
 
@@ -183,13 +183,13 @@ def test_a_precision_alone_goes_to_a_folder_of_its_own(wide, tmp_path, timed):
 def test_rows_that_did_not_calibrate_the_model_are_refused(wide, tmp_path):
     _, folder, calibration = wide
     with pytest.raises(InputError, match=r"rows that calibrated the model.*Received: 297 rows"):
-        pipeline.add_precision(folder, "int8", tmp_path / "out", DIGITS[1500:])
+        storage.add_precision(folder, "int8", tmp_path / "out", DIGITS[1500:])
     with pytest.raises(InputError, match=r"must have shape \(None, 64\). Received: \(300, 63\)"):
-        pipeline.add_precision(folder, "int8", tmp_path / "out", calibration[:, 1:])
+        storage.add_precision(folder, "int8", tmp_path / "out", calibration[:, 1:])
     with pytest.raises(InputError, match="does not name what it was trained on"):
-        pipeline.add_precision(folder, "int8", tmp_path / "out")
+        storage.add_precision(folder, "int8", tmp_path / "out")
     with pytest.raises(InputError, match=r"int8, float16\. Received: 'int4'"):
-        pipeline.add_precision(folder, "int4", tmp_path / "out", calibration)
+        storage.add_precision(folder, "int4", tmp_path / "out", calibration)
     assert not (tmp_path / "out").exists()
 
 
@@ -211,7 +211,7 @@ def test_fit_measures_and_goes_on_where_a_precision_is_refused(tmp_path, timed):
     assert runtime.precisions(fitted.manifest) == ["float32", "int8"]
     # The manifest names the source, so that its calibration rows are found again.
     timed["half"] = 0.9
-    pipeline.add_precision(tmp_path / "a", "float16")
+    storage.add_precision(tmp_path / "a", "float16")
     assert runtime.load(tmp_path / "a", "float16").encode(DIGITS[:2]).shape == (2, 8)
     for options in ({"precisions": ["int4"], "out": tmp_path / "b"}, {"precisions": ["int8"]}):
         with pytest.raises(InputError, match="precisions"):
@@ -224,12 +224,12 @@ def test_raw_values_that_half_precision_can_not_hold_stay_in_float32(tmp_path, t
     keras_ae.training.start(model, rows, keras_ae.data.fit_scaling(rows))
     model.fit_prior(rows)
     model.calibrate(rows)
-    manifest = pipeline.save(model, tmp_path / "a", rows, precisions=["float16", "int8"])
+    manifest = storage.save(model, tmp_path / "a", rows, precisions=["float16", "int8"])
     assert manifest["precisions"]["float16"]["method"] == "half"
     x_hat = runtime.load(tmp_path / "a", "float16").reconstruct(rows)
     np.testing.assert_allclose(x_hat, model.reconstruct(rows), rtol=5e-3)
     with pytest.raises(InputError, match="need `rows`"):
-        pipeline.save(model, tmp_path / "b", precisions=["int8"])
+        storage.save(model, tmp_path / "b", precisions=["int8"])
 
 
 @pytest.mark.slow

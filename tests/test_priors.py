@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import keras_ae
-from keras_ae import pipeline
+from keras_ae import storage
 from keras_ae.priors import FlowPrior, MixturePrior, fit_prior
 
 
@@ -211,10 +211,10 @@ def test_a_flow_leaves_with_parity_and_comes_back(tmp_path):
     assert not any("coupling" in weight.path for weight in model.trainable_variables)
     model.fit_detector(x[:200], x[200:])
     model.calibrate(x[200:], y[200:])
-    manifest = pipeline.save(model, tmp_path / "a", x)
+    manifest = storage.save(model, tmp_path / "a", x)
     for figures in manifest["exports"].values():
         assert {"score", "classify", "generate"} <= set(figures["functions"])
-    again, deployed = pipeline.load(tmp_path / "a"), keras_ae.runtime.load(tmp_path / "a")
+    again, deployed = storage.load(tmp_path / "a"), keras_ae.runtime.load(tmp_path / "a")
     assert not deployed.has_gaussian_prior
     for other in (again, deployed):
         np.testing.assert_allclose(other.generate(5, y="b", seed=1), model.generate(5, y="b", seed=1), atol=1e-4)

@@ -73,8 +73,8 @@ def verify(artifact: Artifact, as_json: Json = False) -> None:
         result: dict[str, Any] = {"artifact": str(artifact), "files": len(manifest["files"]), "exports": None}
     else:
         with tensorflow_imported("Verifying"):
-            from keras_ae import pipeline
-        result = pipeline.verify(artifact)
+            from keras_ae import storage
+        result = storage.verify(artifact)
     if as_json:
         return print_json(result)
     typer.echo(f"{artifact}: {result['files']} files unchanged")
@@ -129,14 +129,14 @@ def export(
             artifact, out or artifact.with_name(f"{artifact.name}-{to.value}"), name, keep, as_json
         )
     with tensorflow_imported("Exporting"):
-        from keras_ae import pipeline
+        from keras_ae import storage
     if precision is not None:
-        result = pipeline.add_precision(artifact, precision.value, out, source, single_file)
+        result = storage.add_precision(artifact, precision.value, out, source, single_file)
         if as_json:
             return print_json(result)
         return typer.echo(f"{result['out']}: {precision.value}, {gains(result['figures'])}")
     out = out or artifact.with_name(f"{artifact.name}-{to.value}")
-    result = pipeline.export(artifact, to.value, out, single_file)
+    result = storage.export(artifact, to.value, out, single_file)
     if as_json:
         return print_json(result)
     typer.echo(f"{out}: {to.value} agrees with Keras to {result['export']['max_rel_diff']:.1e} relative")

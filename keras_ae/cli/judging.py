@@ -82,5 +82,6 @@ def _nll_bound(artifact: Path) -> Any:
     if importlib.util.find_spec("tensorflow") is None:
         return None
     with tensorflow_imported("The likelihood"):
-        from keras_ae import pipeline
-    return pipeline.nll_bound(artifact)
+        from keras_ae.likelihood import density_bound
+        from keras_ae.storage import load
+    return density_bound(load(artifact))

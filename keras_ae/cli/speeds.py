@@ -28,8 +28,8 @@ def bench(
     others: dict[str, bench.Way] = {}
     if keras and importlib.util.find_spec("tensorflow") is not None:
         with tensorflow_imported("Timing Keras"):
-            from keras_ae import pipeline
-        others["Keras predict"] = pipeline.predicting(artifact)
+            from keras_ae.storage import load
+        others["Keras predict"] = bench.keras_way(load(artifact))
     with stages() as progress:
         speeds = bench.measure(artifact, others, seconds, lambda _, share: progress("measuring", share))
     if chart is not None:

@@ -40,7 +40,7 @@ def write_report(
         max_rows: samples compared with as many rows, at most.
         seed: of samples, halves, draws and intervals; the same seed gives the same page.
         progress: is told in a few words what runs, and its share done.
-        nll: from raw rows to a bound on -log p(x), nats; `keras_ae.pipeline.nll_bound` of an artifact gives one.
+        nll: from raw rows to a bound on -log p(x), nats; `keras_ae.likelihood.density_bound` gives one.
 
     Raises:
         InputError: for a source that gives other rows than the artifact was trained on, or a file that can't be

@@ -1,0 +1,176 @@
+"""What leaves a model: a graph for each function, built anew from the submodels."""
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ae.composition import mean_of, one_hot
+from keras_ae.layers import ColumnScaling
+from keras_ae.layers.detection import EXACT
+from keras_ae.layers.neighbours import limited
+
+FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
+
+
+def functions_of(model: Any) -> dict[str, keras.Model]:
+    """`Autoencoder.functions`."""
+    x = keras.Input(model.raw_shape, dtype=model.raw_dtype, name="x")
+    z = keras.Input(model.latent_shape, name="z")
+    epsilon = keras.Input((model.prior.epsilon_dim,), name="epsilon")
+    label = keras.Input((), dtype="int32", name="label") if model.classes else None
+
+    scaled, mean = encoded(model, x)
+    graphs: dict[str, tuple[Any, dict[str, Any]]] = {"encode": (x, {"z": ops.cast(mean, "float32")})}
+    with_label = [] if label is None else [label]
+    graphs["decode"] = ([z, *(with_label if model.conditional else [])], {"x": _raw(model, _decoded(model, z, label))})
+    if model.classes:
+        graphs["classify"] = (x, {"probability": ops.softmax(_logits(model, scaled, mean), axis=-1)})
+    x_hat = best_guess(model, scaled, mean)
+    graphs["reconstruct"] = (x, {"x_hat": _raw(model, x_hat, like=x)})
+    observed, expected = comparable(model, scaled, x_hat)
+    if model.detector is not None:
+        score, contribution = model.detector([observed, expected, mean, LogPrior(model.prior)(mean)])
+        if isinstance(model.scaling, ColumnScaling):
+            contribution = model.scaling.by_column(contribution)
+        graphs["explain"] = (x, {"contribution": ops.reshape(contribution, (-1, *model.raw_shape))})
+    else:
+        axes = tuple(range(1, len(observed.shape)))
+        error = ops.square(ops.cast(observed, "float32") - ops.cast(expected, "float32"))
+        score = ops.sqrt(ops.mean(error, axis=axes))
+    scores = {"score": score}
+    if len(model.p_value.calibration_scores):
+        scores["p_value"] = model.p_value(score)
+    graphs["score"] = (x, scores)
+    drawn, which = model.prior(epsilon, label) if model.classes else (model.prior(epsilon), None)
+    if len(model.latent_shape) > 1:
+        drawn = ops.reshape(drawn, (-1, *model.latent_shape))
+    if model.latent is not None and hasattr(model.latent, "nearest_code"):
+        drawn = _NearestCode(model.latent, name="nearest_code")(drawn)
+    graphs["generate"] = ([epsilon, *with_label], {"x": _raw(model, _decoded(model, drawn, which))})
+    ordered = [name for name in FUNCTIONS if name in graphs]
+    return {name: _graph(name, *graphs[name]) for name in ordered}
+
+
+def encoded(model: Any, x: Any) -> tuple[Any, Any]:
+    """x in scaled units, and the posterior mean."""
+    scaled = model.scaling(x) if model.scaling is not None else x
+    return scaled, _at_inference(model.latent, model.encoder(scaled, training=False))
+
+
+def comparable(model: Any, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
+    """x and x_hat in scaled units, alike where x is missing."""
+    if not isinstance(model.scaling, ColumnScaling):
+        return scaled, x_hat
+    return model.scaling.filled(scaled), model.scaling.known(scaled, x_hat)
+
+
+def opinions(model: Any, scaled: Any, mean: Any) -> list[Any]:
+    """Logits (batch, classes) of p(y | x) by Bayes' rule, and by the head where there is one."""
+    bayes = _BayesRule(model.prior, model.decoder if model.conditional else None, model.reconstruction)([scaled, mean])
+    return [bayes] if model.classifier is None else [bayes, model.classifier(mean, training=False)]
+
+
+def _logits(model: Any, scaled: Any, mean: Any) -> Any:
+    return model.pool(opinions(model, scaled, mean))
+
+
+def best_guess(model: Any, scaled: Any, mean: Any) -> Any:
+    """AE(x) in scaled units; a conditional decoder is told the likeliest class."""
+    if not model.conditional:
+        return _decoded(model, mean, None)
+    logits = _logits(model, scaled, mean)
+    return _decoded(model, mean, ops.cast(ops.equal(logits, ops.max(logits, axis=-1, keepdims=True)), "float32"))
+
+
+def _decoded(model: Any, z: Any, label: Any) -> Any:
+    """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
+    if not model.conditional:
+        return mean_of(model.reconstruction, model.decoder(z, training=False))
+    given = label if len(label.shape) == 2 else one_hot(label, len(model.classes))
+    return mean_of(model.reconstruction, model.decoder([z, given], training=False))
+
+
+def _raw(model: Any, x_hat: Any, like: Any = None) -> Any:
+    return ops.cast(x_hat, "float32") if model.scaling is None else model.scaling(x_hat, inverse=True, like=like)
+
+
+class LogPrior(keras.layers.Layer):
+    """log p(z) of z (batch, ...) by the prior: (batch,), nats."""
+
+    def __init__(self, prior: keras.layers.Layer) -> None:
+        super().__init__(autocast=False, name=EXACT[1])
+        self.prior = prior
+
+    def call(self, z: Any) -> Any:
+        return self.prior.log_prob(limited(z))
+
+    def compute_output_spec(self, z: Any) -> Any:
+        return keras.KerasTensor((z.shape[0],), dtype="float32")
+
+
+class _BayesRule(keras.layers.Layer):
+    """Logits of p(y | x): log p(y) and a bound on log p(x | y), up to what all y share.
+
+    The bound is taken at z = mean, so that it needs no noise. Where only the prior knows the label, log p(x | z) and
+    the posterior's entropy are the same for all y, and log p(z | y) is left. Called on [x in scaled units, mean].
+    """
+
+    def __init__(self, prior: keras.layers.Layer, decoder: keras.Model | None, reconstruction: Any) -> None:
+        super().__init__(autocast=False, name="bayes_rule")
+        if decoder is not None and not hasattr(reconstruction, "log_prob"):
+            raise ValueError(
+                "p(y | x) by Bayes' rule needs a reconstruction layer that is a likelihood, with `log_prob`. "
+                f"Received: {type(reconstruction).__name__}."
+            )
+        self.prior, self.decoder, self.reconstruction = prior, decoder, reconstruction
+
+    def call(self, inputs: Any) -> Any:
+        scaled, mean = inputs
+        flat = ops.reshape(ops.cast(mean, "float32"), (-1, self.prior.latent_dim))
+        logits = self.prior.class_log_prob(flat) + self.prior.class_log_frequency()
+        if self.decoder is None:
+            return logits
+        classes = self.prior.classes
+        bounds = []
+        for of_one in np.eye(classes, dtype="float32"):
+            params = self.decoder([mean, ops.zeros_like(flat[:, :1]) + of_one], training=False)
+            bounds.append(self.reconstruction.log_prob(scaled, params))
+        return logits + ops.stack(bounds, axis=-1)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor((inputs[0].shape[0], self.prior.classes), dtype="float32")
+
+
+class _NearestCode(keras.layers.Layer):
+    """A latent layer's `nearest_code`, as a layer: what it reads are variables of the graph then, not constants."""
+
+    def __init__(self, latent: keras.layers.Layer, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.latent = latent
+
+    def call(self, z: Any) -> Any:
+        return self.latent.nearest_code(z)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+def in_batches(graph: keras.Model, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """A graph's outputs for raw rows, eagerly: for one pass, compiling it would take longer than running it."""
+    parts = [keras.tree.flatten(graph(x[i : i + batch_size], training=False)) for i in range(0, len(x), batch_size)]
+    return [np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True)]
+
+
+def _at_inference(layer: keras.layers.Layer | None, tensor: Any) -> Any:
+    if layer is None:
+        return tensor
+    return layer(tensor, training=False) if "training" in inspect.signature(layer.call).parameters else layer(tensor)
+
+
+def _graph(name: str, inputs: Any, outputs: dict[str, Any]) -> keras.Model:
+    """A model whose inputs and outputs go by their names."""
+    tensors = inputs if isinstance(inputs, list) else [inputs]
+    return keras.Model({tensor.name: tensor for tensor in tensors}, outputs, name=name)
