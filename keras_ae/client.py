@@ -1,6 +1,7 @@
 """A client of an artifact that is served: by `keras-ae serve` or by TF Serving, over REST or gRPC."""
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from keras_ae.data.cells import cells_of, is_table
 from keras_ae.errors import InputError, MissingExtra, ServiceError
 from keras_ae.signatures import Signatures
 
@@ -123,9 +125,16 @@ class Client:
     def run(self, function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         """A function by name on its inputs by name; a label may be left out, or one for all rows.
 
-        Labels are indices of classes; `keras-ae serve` takes their names too, over REST.
+        Labels are indices of classes; `keras-ae serve` takes their names too, over REST. Of a model of a table it takes
+        as `x` a DataFrame or a dictionary of columns as well, with their words, dates and missing cells.
         """
-        arrays = self._arrays(self._inputs(function), function, inputs)
+        wanted = self._inputs(function)
+        if is_table(inputs.get("x")):
+            if not isinstance(self._transport, _Rest):
+                raise InputError("A table must go to `keras-ae serve` over REST. Received: one for gRPC.")
+            arrays = {name: _sent(name, cells) for name, cells in cells_of(inputs["x"], "`x`").columns.items()}
+        else:
+            arrays = self._arrays(wanted, function, inputs)
         rows = len(next(iter(arrays.values())))
         outputs = list(self.signatures[function]["outputs"])
         parts = []
@@ -182,6 +191,20 @@ class Client:
                     ) from again
                 time.sleep(wait)
         raise AssertionError  # what is counted does not end
+
+
+def _sent(name: str, cells: Any) -> np.ndarray:
+    """Cells of a column as JSON has them, which knows no infinity; dates in ISO 8601."""
+    plain = cells.astype("datetime64[us]") if getattr(cells, "dtype", np.dtype("O")).kind == "M" else cells
+    held = plain.tolist() if isinstance(plain, np.ndarray) else plain
+    made = np.empty(len(held), object)
+    for row, cell in enumerate(held):
+        if cell is not None and cell == cell:
+            one = cell.item() if isinstance(cell, np.generic) else cell
+            if isinstance(one, float) and not math.isfinite(one):
+                raise InputError(f"`x`, row {row}, column {name}: must be finite. Received: {one}.")
+            made[row] = one if isinstance(one, str | int | float) else str(one)
+    return made
 
 
 class _Again(Exception):  # noqa: N818  (named for what it says)

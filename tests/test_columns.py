@@ -4,7 +4,10 @@ import csv
 import datetime
 import json
 import re
+import socket
+import threading
 
+import jsonschema_rs
 import keras
 import numpy as np
 import pytest
@@ -13,12 +16,15 @@ from scipy import stats
 
 import keras_ae
 from keras_ae import pipeline, runtime, storage
+from keras_ae.client import Client
 from keras_ae.data import Schema, fit_columns, infer, load_source
 from keras_ae.data.cells import cells_of, read_cells
 from keras_ae.data.columns import features, layout, piecewise, rows
 from keras_ae.errors import InputError
 from keras_ae.judging import evaluate_artifact
 from keras_ae.layers import ColumnLoss, ColumnScaling
+from keras_ae.serving import Models, calls, make_server, pages, rest, v2
+from keras_ae.serving.app import Application
 
 pd = pytest.importorskip("pandas")
 COLOURS = ["red", "green", "blue"]
@@ -255,6 +261,102 @@ def test_raw_cells_go_in_and_scores_come_out(run, orders_artifact, orders_csv, t
     made = model.table(model.generate(300, seed=0))
     assert set(made["colour"]) == set(COLOURS)
     assert set(made["member"]) == {"no", "yes"}
+
+
+@pytest.fixture(scope="module")
+def served(orders_artifact):
+    return Models([orders_artifact]).find("orders")
+
+
+ROWS = [
+    {"amount": 3.5, "age": 31, "colour": "red", "member": "no", "when": "2024-02-01T09:30"},
+    {"amount": 40, "age": None, "colour": None, "member": True, "when": "2024-03-01"},
+    {"amount": "8.25", "age": 61, "colour": "never seen", "member": "yes", "when": "2024-03-01T00:00"},
+]
+COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+
+
+def scores_of(call):
+    assert call.rows == 3
+    return call.run()["score"]
+
+
+def test_a_served_table_takes_its_cells_by_the_names_of_columns(served, orders_artifact):
+    expected = runtime.load(orders_artifact).score({name: np.array(c, object) for name, c in COLUMNS.items()})["score"]
+    for request in ({"instances": ROWS}, {"inputs": COLUMNS}, {"inputs": {**COLUMNS, "key": ["a", "b", "c"]}}):
+        call, _ = rest.read(served, json.dumps({**request, "signature_name": "score"}).encode(), 10)
+        np.testing.assert_array_equal(scores_of(call), expected)
+    # Without names they are what the graph takes: codes, days, and null for what is missing.
+    codes = runtime.load(orders_artifact).rows({name: np.array(c, object) for name, c in COLUMNS.items()})
+    held = [[None if cell != cell else cell for cell in row] for row in codes.tolist()]
+    call, _ = rest.read(served, json.dumps({"signature_name": "score", "instances": held}).encode(), 10)
+    np.testing.assert_array_equal(scores_of(call), expected)
+    texts = {name: ["" if cell is None else str(cell).lower() for cell in cells] for name, cells in COLUMNS.items()}
+    texts["age"], texts["colour"] = [31, None, 61], ["red", None, "never seen"]
+    tensors = [
+        {"name": name, "shape": [3, 1], "datatype": "FP64" if name == "age" else "BYTES", "data": cells}
+        for name, cells in texts.items()
+    ]
+    asked = v2.Request(served, "score", json.dumps({"inputs": tensors}).encode(), None, 10)
+    np.testing.assert_array_equal(scores_of(asked.call), expected)
+    ages = np.array([31, np.nan, 61]).tobytes()
+    held = {"name": "age", "shape": [3, 1], "datatype": "FP64", "parameters": {"binary_data_size": len(ages)}}
+    head = json.dumps({"inputs": [held if one["name"] == "age" else one for one in tensors]}).encode()
+    asked = v2.Request(served, "score", head + ages, str(len(head)).encode(), 10)
+    np.testing.assert_array_equal(scores_of(asked.call), expected)
+
+
+def test_the_document_of_a_served_table_tells_its_columns(orders_artifact):
+    models = Models([orders_artifact])
+    posted = pages.openapi(models, 10)["paths"]["/v1/models/orders:predict"]["post"]["requestBody"]
+    form = posted["content"]["application/json"]["schema"]
+    for request in ({"instances": ROWS}, {"inputs": COLUMNS}):
+        assert jsonschema_rs.is_valid(form, {"signature_name": "score", **request})
+        assert not jsonschema_rs.is_valid(form, {"signature_name": "generate", **request})
+    assert "amount, age, colour, member, when" in pages.html(models)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"amount": ["much", 1, 2]}, "row 0, column amount: must be a finite number. Received: 'much'"),
+        ({"amount": [1, None, 2]}, "row 1, column amount: must be a finite number. Received: none"),
+        ({"when": ["2024-01-01", "2024-01-01", "soon"]}, "row 2, column when: must be a date.*'soon'"),
+        ({"member": [0, 1, 2]}, "row 2, column member: must be true or false. Received: 2"),
+        ({"age": [1, 2]}, "columns .* of one size"),
+        ({"age": [[1], [2], [3]]}, "Column age must be a list of cells"),
+        ({"age": 3}, "Column age must be a list of cells"),
+        ({"weight": [1, 2, 3]}, "column weight"),
+        ({"age": [], "amount": [1]}, "1 to 10 rows"),
+    ],
+)
+def test_cells_that_a_served_table_can_not_use_are_told_by_row_and_column(served, given, said):
+    with pytest.raises(InputError, match=said):
+        calls.prepare(served, "score", {**COLUMNS, **given}, 10)
+    with pytest.raises(InputError, match="misses column age"):
+        calls.prepare(served, "score", {name: COLUMNS[name] for name in COLUMNS if name != "age"}, 10)
+    with pytest.raises(InputError, match="Words and dates go by the names of their columns"):
+        calls.prepare(served, "score", {"x": [list(row.values()) for row in ROWS]}, 10)
+
+
+def test_the_client_sends_a_table_as_it_is(orders_artifact):
+    frame = pd.DataFrame(ROWS[:2] * 3)
+    frame["when"] = pd.to_datetime(frame["when"], format="ISO8601")
+    expected = runtime.load(orders_artifact).score(frame)["score"]
+    server = make_server(Application(Models([orders_artifact])))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with Client(address, "orders", batch_rows=4) as client:
+            np.testing.assert_allclose(client.score(frame)["score"], expected, rtol=1e-6)
+            np.testing.assert_allclose(client.score(frame.to_dict("list"))["score"], expected, rtol=1e-6)
+            with pytest.raises(InputError, match="row 1, column amount"):
+                client.score(frame.assign(amount=[1, np.nan] * 3))
+            with pytest.raises(InputError, match="row 0, column amount: must be finite"):
+                client.score(frame.assign(amount=np.inf))
+        server.should_exit = True
+        thread.join()
 
 
 def test_the_report_says_categories_and_dates_in_words(orders_artifact):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_ae.data.cells import cells_of
 from keras_ae.data.labels import label_index
 from keras_ae.errors import InputError
 from keras_ae.serving.versions import NotServed, Version, run
@@ -79,7 +80,8 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         version: of the model.
         function: by name.
         given: arrays or lists by name. A label may be left out, or be names of classes; `generate` takes `n`, and
-            perhaps a `seed` and one label for all rows, instead of `epsilon`.
+            perhaps a `seed` and one label for all rows, instead of `epsilon`. Instead of raw `x` of a table come the
+            cells of each column by its name, numbers, words, dates, None; an array `x` holds codes and days.
         most_rows: that are taken, or fewer where an answer would have more than 2^24 values.
 
     Raises:
@@ -91,11 +93,14 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         raise InputError(f"The inputs of {function} must go by name: {_listed(inputs)}.")
     if "epsilon" in inputs and "n" in given:
         given = _sampled(given, inputs["epsilon"]["shape"], most_rows)
+    elif version.has_columns and "x" in inputs and given.keys() - inputs.keys():
+        x = _from_cells(version, given, most_rows)
+        return Call(version, function, {"x": x}, len(x))
     foreign = [name for name in given if name not in inputs]
     missing = [name for name in inputs if name not in given and name != "label"]
     if foreign or missing:
         raise InputError(f"{function} must have the inputs {_listed(inputs)}. Received: {_listed(given) or 'none'}.")
-    arrays = {name: _array(given[name], name) for name in inputs if name != "label"}
+    arrays = {name: _array(given[name], name, version) for name in inputs if name != "label"}
     first, array = next(iter(arrays.items()))
     rows = array.shape[0] if array.ndim else 0
     if not 1 <= rows <= most_rows:
@@ -122,14 +127,43 @@ def _sampled(given: dict[str, Any], shape: list[int], most_rows: int) -> dict[st
     return {"epsilon": np.random.default_rng(seed).standard_normal((n, *shape), dtype=np.float32), **rest}
 
 
-def _array(value: Any, name: str) -> np.ndarray:
+def _from_cells(version: Version, given: dict[str, Any], most_rows: int) -> np.ndarray:
+    """Cells by column as rows of numbers, codes and days."""
+    columns = {}
+    for name, cells in given.items():
+        if (
+            isinstance(cells, np.ndarray) and cells.ndim == 2 and cells.shape[1] == 1
+        ):  # as the protocol's tensors may be
+            cells = cells.reshape(-1)
+        is_column = cells.ndim == 1 if isinstance(cells, np.ndarray) else isinstance(cells, list)
+        if not is_column or any(isinstance(cell, list | dict) for cell in cells):
+            raise InputError(f"Column {name[:80]} must be a list of cells: numbers, text, true, false or null.")
+        if not 1 <= len(cells) <= most_rows:
+            raise InputError(f"Columns must have 1 to {most_rows:,} rows in one request. Received: {len(cells):,}.")
+        columns[name] = cells
+    model = version.model
+    x, problems = model.schema_of_table().encode(cells_of(columns, "The table"), model.ignored)
+    if problems:
+        raise InputError(problems[0].message)
+    return x
+
+
+def _array(value: Any, name: str, version: Version) -> np.ndarray:
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "O" and version.has_cells and name == "x":
+            array = np.array(value, "float64")  # null is NaN
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"`{name}` must be numbers, as many in each row. Received: {error}.") from error
+        rule = f"`{name}` must be numbers, as many in each row. {_hint(version)}"
+        raise InputError(f"{rule}Received: {error}.") from error
     if array.dtype.kind not in "biuf":
-        raise InputError(f"`{name}` must be numbers. Received: text, null, or lists of different length.")
+        received = "text, null, or lists of different length"
+        raise InputError(f"`{name}` must be numbers. {_hint(version)}Received: {received}.")
     return array
+
+
+def _hint(version: Version) -> str:
+    return "Words and dates go by the names of their columns. " if version.has_cells else ""
 
 
 def _labels(value: Any, rows: int, classes: tuple[str, ...]) -> np.ndarray:

@@ -25,6 +25,7 @@ _PATHS = (
     ("/v2/models", "get", "Names of the models", "object"),
     ("/v2/repository/index", "post", "Names and versions of the models", "array"),
 )
+_CELL = {"type": ["number", "string", "boolean", "null"]}  # of a table
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
     "pre,code{font:14px ui-monospace,monospace}pre{overflow-x:auto;padding:.8rem;border:1px solid #8884}"
@@ -98,8 +99,10 @@ def _model_part(version: Version, numbers: list[str]) -> str:
         rows.append(f"<tr><td><code>{function}</code><td>{taken}<td>{given}")
     name = escaping.escape(version.name)
     classes = f"<p>Classes: {escaping.escape(', '.join(version.classes))}.</p>" if version.classes else ""
+    columns = ", ".join(version.model.schema_of_table().names) if version.has_columns else ""
+    table = f"<p>Columns, instead of <code>x</code>: {escaping.escape(columns)}.</p>" if columns else ""
     return (
-        f"<h2>{name}</h2><p>Versions: {', '.join(numbers)}.</p>{classes}"
+        f"<h2>{name}</h2><p>Versions: {', '.join(numbers)}.</p>{classes}{table}"
         f"<table><tr><th>signature<th>inputs<th>outputs{''.join(rows)}</table>"
         f"<pre>curl http://HOST/v1/models/{name}:predict "
         """-d '{"signature_name": "generate", "inputs": {"n": 5, "seed": 0}}'\n"""
@@ -138,6 +141,11 @@ def _predict(version: Version, most_rows: int) -> dict[str, Any]:
             columns.append(_column(only, most_rows))
         if function == "generate":
             columns.append(_sampling(version, most_rows))
+        if version.has_columns and "x" in sides["inputs"]:
+            table = version.model.schema_of_table().names
+            cells = {"type": "array", "minItems": 1, "maxItems": most_rows, "items": _CELL}
+            rows.append(_object(dict.fromkeys(table, _CELL), list(table)))
+            columns.append(_object(dict.fromkeys(table, cells), list(table)))
         instances = {"type": "array", "minItems": 1, "maxItems": most_rows}
         forms += [_object({**head, "instances": {**instances, "items": kind}}, [*needed, "instances"]) for kind in rows]
         forms += [_object({**head, "inputs": kind}, [*needed, "inputs"]) for kind in columns]
@@ -149,12 +157,14 @@ def _predict(version: Version, most_rows: int) -> dict[str, Any]:
 
 def _infer(version: Version, function: str) -> dict[str, Any]:
     sides = version.signatures[function]
+    is_table = version.has_columns and "x" in sides["inputs"]
+    names = version.model.schema_of_table().names if is_table else ()
     tensor = _object(
         {
-            "name": {"enum": list(sides["inputs"])},
+            "name": {"enum": [*sides["inputs"], *names]},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-            "datatype": {"enum": ["FP32", "FP64", "INT32", "INT64", "UINT8"]},
-            "data": {"type": "array", "items": {"type": "number"}},
+            "datatype": {"enum": ["FP32", "FP64", "INT32", "INT64", "UINT8", *(("BYTES", "BOOL") if is_table else ())]},
+            "data": {"type": "array", "items": _CELL if is_table else {"type": "number"}},
         },
         ["name", "shape", "datatype", "data"],
     )

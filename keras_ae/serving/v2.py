@@ -141,7 +141,7 @@ def _from_json(tensor: dict[str, Any], shape: tuple[int, ...]) -> Any:
     if not isinstance(data, list):
         raise InputError(f"`{name}` must have `data`, a list, or a `binary_data_size`.")
     if tensor.get("datatype") == "BYTES":
-        return data  # names of classes
+        return data  # names of classes, or cells
     _dtype(tensor)
     try:
         array = np.asarray(data)
@@ -167,7 +167,7 @@ def _dtype(tensor: dict[str, Any]) -> np.dtype[Any]:
     datatype = tensor.get("datatype")
     if not isinstance(datatype, str) or datatype not in _TYPES:
         raise InputError(
-            f"`{tensor['name']}` must have a `datatype`, one of {', '.join(_TYPES)}, or BYTES for names of classes. "
+            f"`{tensor['name']}` must have a `datatype`, one of {', '.join(_TYPES)}, or BYTES for text. "
             f"Received: {str(datatype)[:40]!r}."
         )
     return np.dtype(_TYPES[datatype])

@@ -52,6 +52,16 @@ class Version:
         """Names of the classes; none where there were no labels."""
         return tuple(self.model.manifest.get("classes") or ())
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether the model was trained on a table, whose cells may come by the names of its columns."""
+        return bool(self.model.manifest.get("columns"))
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether these are more than finite numbers: words, dates, or missing."""
+        return bool(self.model.manifest.get("table"))
+
 
 class Models:
     """The served models; `refresh` follows the disk.
