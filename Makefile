@@ -4,6 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PEERS := .bench/.installed
 WEB := keras_ae/web/index.html
+NODE := examples/deploy/node_modules/.package-lock.json
 WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js) $(wildcard web/src/* web/public/*)
 
 .PHONY: demo test lint types docs web bench constraints clean
@@ -17,8 +18,8 @@ demo: $(STAMP)
 	@cat saved_models/scores.csv
 	@echo "The artifact, SavedModel and ONNX, is in saved_models/digits. Next: README.md."
 
-# Without npm the page of `keras-ae explore` is not built, and its tests in a browser are skipped.
-test: $(STAMP) $(if $(shell command -v npm),$(WEB)) lint types
+# Without npm the page of `keras-ae explore` is not built, and its tests in a browser and those of Node.js are skipped.
+test: $(STAMP) $(if $(shell command -v npm),$(WEB) $(NODE)) lint types
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
@@ -43,6 +44,10 @@ web: $(WEB)
 $(WEB): $(WEB_SOURCES)
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 
+# The package brings its libraries for the processor; what it would download besides is CUDA's.
+$(NODE): examples/deploy/package.json examples/deploy/package-lock.json
+	cd examples/deploy && ONNXRUNTIME_NODE_INSTALL=skip npm ci --no-audit --no-fund --loglevel=error
+
 # CASES: some of dense conv small loss. DATA: an npz file of 28 x 28 images, x_train and x_test. REPEATS: of each way.
 bench: $(STAMP) $(PEERS)
 	$(BIN)/python benchmarks/training.py $(CASES) $(if $(DATA),--data $(DATA)) $(if $(REPEATS),--repeats $(REPEATS))
@@ -61,4 +66,4 @@ constraints: $(STAMP)
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf .venv .bench build dist site *.egg-info web/node_modules keras_ae/web
+	rm -rf .venv .bench build dist site *.egg-info web/node_modules examples/deploy/node_modules keras_ae/web

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
@@ -55,3 +56,12 @@ def digits_fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def digits_artifact(digits_fitted: Any) -> Path:
     """The folder of that artifact; not to be changed: copy it first."""
     return digits_fitted.artifact
+
+
+@pytest.fixture(scope="session")
+def node() -> list[str]:
+    """The command that runs the program of examples/deploy in Node.js."""
+    programs = Path(__file__).parents[1] / "examples/deploy"
+    if shutil.which("node") is None or not (programs / "node_modules/onnxruntime-node").is_dir():
+        pytest.skip("no Node.js, or onnxruntime-node is not installed in examples/deploy")
+    return ["node", str(programs / "run.mjs")]

@@ -5,6 +5,7 @@ import datetime
 import json
 import re
 import socket
+import subprocess
 import threading
 
 import jsonschema_rs
@@ -357,6 +358,31 @@ def test_the_client_sends_a_table_as_it_is(orders_artifact):
                 client.score(frame.assign(amount=np.inf))
         server.should_exit = True
         thread.join()
+
+
+def test_node_takes_the_words_of_a_table(node, orders_artifact, tmp_path):
+    def node_on(path):
+        return subprocess.run([*node, orders_artifact, path], capture_output=True, text=True, check=False)
+
+    model = runtime.load(orders_artifact)
+    cells = {
+        "when": ["2024-02-01T09:30", "2024-02-01", "2024-03-01T00:00+02:00"],
+        "colour": ["red", "", "never, seen"],
+        "amount": ["3.5", "1e3", "-2"],
+        "member": ["yes", "no", "Yes"],
+        "age": ["31", "NA", "61"],
+        "further": ['a "quoted" one', "", "\n"],
+    }
+    path = tmp_path / "orders.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([list(cells), *zip(*cells.values(), strict=True)])
+    done = node_on(path)
+    assert done.returncode == 0, done.stderr
+    found = [float(row["score"]) for row in csv.DictReader(done.stdout.splitlines())]
+    expected = model.score({name: np.array(c, object) for name, c in cells.items() if name != "further"})["score"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    path.write_text(path.read_text().replace("1e3", "much"))
+    assert "row 1, column amount: 'much'" in node_on(path).stderr
 
 
 def test_the_report_says_categories_and_dates_in_words(orders_artifact):

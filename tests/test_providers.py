@@ -50,6 +50,18 @@ def test_automatic_says_what_it_chose(digits_artifact, caplog):
     assert caplog.messages == ["providers: cpu, since the installed ONNX Runtime has no cuda"]
 
 
+@without_cuda
+def test_commands_take_a_provider_and_say_what_they_chose(run, digits_artifact, tmp_path):
+    rows, out = tmp_path / "x.npy", tmp_path / "z.npy"
+    np.save(rows, DIGITS)
+    done = run("encode", digits_artifact, rows, "--out", out, "--provider", "auto")
+    assert (done.exit_code, done.stderr) == (0, "note: runs on cpu\n")
+    np.testing.assert_array_equal(np.load(out), runtime.load(digits_artifact).encode(DIGITS))
+    done = run("score", digits_artifact, rows, "--out", out, "--provider", "cuda", "--provider", "cpu")
+    assert done.exit_code == 2
+    assert "onnxruntime-gpu has it" in " ".join(done.stderr.split())
+
+
 def _pretends_to_have_cuda(monkeypatch):
     """As an onnxruntime-gpu whose provider does not load: it has CUDA, and gives a session on the CPU."""
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -32,3 +32,16 @@ OnError = Annotated[
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, and nothing else on stdout.")]
+
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        help="Where it runs: cpu, cuda, tensorrt, openvino; repeat for an order. auto says its choice. [default: cpu]",
+    ),
+]
+
+
+def providers_of(given: list[str] | None) -> list[str] | str | None:
+    """As `runtime.load` takes them."""
+    return "auto" if given == ["auto"] else given

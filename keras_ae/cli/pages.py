@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_ae.cli.arguments import Artifact, Precision
+from keras_ae.cli.arguments import Artifact, Precision, Providers, providers_of
 from keras_ae.errors import MissingExtra
 
 
@@ -21,6 +21,7 @@ def serve(
     precision: Annotated[
         Precision | None, typer.Option(help="Of the ONNX graphs, where the artifacts hold it. [default: float32]")
     ] = None,
+    provider: Providers = None,
     body_bytes: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 8 << 20,
     rows: Annotated[int, typer.Option(min=1, help="Of one request, at most.")] = 4096,
     requests: Annotated[int, typer.Option(min=1, help="At once; more are told to come again.")] = 256,
@@ -42,7 +43,8 @@ def serve(
             raise
         raise MissingExtra("The server", "serve") from error
     limits = serving.Limits(body_bytes, rows, requests, seconds, threads or os.cpu_count() or 1)
-    serving.serve(serving.Models(artifacts, keep, precision or "float32"), host, port, limits, log_requests)
+    models = serving.Models(artifacts, keep, precision or "float32", providers=providers_of(provider))
+    serving.serve(models, host, port, limits, log_requests)
 
 
 def explore(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_ae.cli.arguments import Artifact, Input, Json, OnError, Otherwise, Out
+from keras_ae.cli.arguments import Artifact, Input, Json, OnError, Otherwise, Out, Providers, providers_of
 from keras_ae.cli.console import print_json, rows_bar
 from keras_ae.errors import InputError
 
@@ -13,19 +13,23 @@ _TOLD = 10
 """Skipped rows that are told of one by one."""
 
 
-def encode(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+def encode(
+    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+) -> None:
     """Raw rows to latents z."""
-    _apply("encode", artifact, rows, out, on_error)
+    _apply("encode", artifact, rows, out, provider, on_error)
 
 
-def decode(artifact: Artifact, rows: Input, out: Out) -> None:
+def decode(artifact: Artifact, rows: Input, out: Out, provider: Providers = None) -> None:
     """Latents z to rows in raw units."""
-    _apply("decode", artifact, rows, out)
+    _apply("decode", artifact, rows, out, provider)
 
 
-def reconstruct(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+def reconstruct(
+    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+) -> None:
     """Raw rows to their reconstructions AE(x), in raw units."""
-    _apply("reconstruct", artifact, rows, out, on_error)
+    _apply("reconstruct", artifact, rows, out, provider, on_error)
 
 
 def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> None:
@@ -56,6 +60,7 @@ def score(
         typer.Option(help="The same for all rows at once: this share of the alarms is false.", show_default=False),
     ] = None,
     on_error: OnError = Otherwise.stop,
+    provider: Providers = None,
 ) -> None:
     """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values.
 
@@ -64,20 +69,24 @@ def score(
     """
     if alpha is not None and fdr is not None:
         raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
-    _apply("score", artifact, rows, out, on_error, alpha, fdr)
+    _apply("score", artifact, rows, out, provider, on_error, alpha, fdr)
 
 
-def explain(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+def explain(
+    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+) -> None:
     """Raw rows to what each column adds to the anomaly score; a row of them sums to its score."""
-    _apply("explain", artifact, rows, out, on_error)
+    _apply("explain", artifact, rows, out, provider, on_error)
 
 
-def classify(artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop) -> None:
+def classify(
+    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+) -> None:
     """Raw rows to the probability of each class, p(y | x), one column a class.
 
     Of an artifact that was trained with labels.
     """
-    _apply("classify", artifact, rows, out, on_error)
+    _apply("classify", artifact, rows, out, provider, on_error)
 
 
 def generate(
@@ -88,17 +97,26 @@ def generate(
         str | None, typer.Option(help="Class of the rows, by name. [default: each by its frequency]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same rows. [default: new rows each time]")] = None,
+    provider: Providers = None,
 ) -> None:
     """New rows, in raw units, drawn from the model."""
-    from keras_ae import runtime
     from keras_ae.data.output import check_output, write_rows
     from keras_ae.data.tables import TABLES
 
     check_output(out)
-    model = runtime.load(artifact)
+    model = _load(artifact, provider)
     x = model.generate(n, label, seed)
     is_table = model.schema is not None and out.suffix in TABLES
     write_rows(out, model.table(x) if is_table else {"x": x}, model.columns)
+
+
+def _load(artifact: Path, provider: list[str] | None) -> Any:
+    from keras_ae import runtime
+
+    model = runtime.load(artifact, providers=providers_of(provider))
+    if provider == ["auto"]:
+        typer.echo(f"note: runs on {model.providers[0]}", err=True)
+    return model
 
 
 def _apply(
@@ -106,16 +124,16 @@ def _apply(
     artifact: Path,
     source: Path,
     out: Path,
+    provider: list[str] | None,
     on_error: Otherwise = Otherwise.stop,
     alpha: float | None = None,
     rate: float | None = None,
 ) -> None:
-    from keras_ae import runtime
     from keras_ae.data.output import check_output
     from keras_ae.files import run_file
 
     check_output(out)
-    model = runtime.load(artifact)
+    model = _load(artifact, provider)
     rows = model.manifest.get("calibration_rows", 0)
     if alpha is not None and alpha * (rows + 1) < 1:
         typer.echo(f"note: {rows:,} calibration rows give no p-value below {1 / (rows + 1):.2g}", err=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_ae import artifact, runtime
 from keras_ae.errors import ArtifactError, InputError, KerasAEError
+from keras_ae.sessions import Provider
 from keras_ae.signatures import DEFAULT, Signatures, signatures
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -72,6 +73,7 @@ class Models:
         keep: newest versions of a model that stay loaded.
         precision: of the ONNX graphs, one that every artifact holds.
         threads: of ONNX Runtime within one call.
+        providers: of ONNX Runtime, as for `runtime.load`.
 
     Raises:
         InputError: for a name twice, or a precision that is not there.
@@ -79,9 +81,15 @@ class Models:
     """
 
     def __init__(
-        self, sources: Sequence[str | Path], keep: int = 2, precision: str = "float32", threads: int = 1
+        self,
+        sources: Sequence[str | Path],
+        keep: int = 2,
+        precision: str = "float32",
+        threads: int = 1,
+        providers: Sequence[Provider] | str | None = None,
     ) -> None:
         self._keep = keep
+        self._providers = providers
         self._precision = precision
         self._threads = threads
         self._folders: dict[str, Path] = {}
@@ -179,7 +187,7 @@ class Models:
         return found
 
     def _load(self, name: str, number: str, folder: Path, mark: Mark) -> Version:
-        model = runtime.load(folder, self._precision, threads=self._threads)
+        model = runtime.load(folder, self._precision, self._providers, self._threads)
         known = signatures(model.manifest)
         seconds = {function: _seconds(model, function, known[function]["inputs"]) for function in known}
         values = {f: sum(math.prod(of["shape"]) for of in known[f]["outputs"].values()) for f in known}
