@@ -57,6 +57,8 @@ from keras_ae.layers import (
     UnitInterval,
     VampPriorLoss,
     VectorQuantizer,
+    VonMisesFisher,
+    VonMisesFisherKLLoss,
 )
 
 
@@ -89,20 +91,23 @@ def of_columns(parts: Parts, schema: Schema) -> Parts:
     """
     loss, where = parts.reconstruction, layout(schema)
     reads_x = [term.name for term in parts.regularizers if "x" in getattr(term, "reads", ())]
-    if parts.scaling is not Scaling or type(loss) is not RMSELoss or reads_x:
+    levels = tuple(end - first for first, end in where.blocks)
+    of_kinds = ColumnLoss(where.gaussian, where.bernoulli, levels, loss.initial_weight)
+    if parts.scaling is not Scaling or reads_x:
+        known = None
+    elif type(loss) is ImportanceWeightedLoss:
+        known = ImportanceWeightedLoss(of_kinds, loss.initial_weight)
+    elif type(loss) is RMSELoss:
+        known = of_kinds if loss.calibrated else RMSELoss(loss.initial_weight, loss.reduction, skip_missing=True)
+    else:
+        known = None
+    if known is None:
         what = f"a term, {reads_x[0]}, that reads x" if reads_x else f"{type(loss).__name__}"
         raise ValueError(
             "A table with categories, dates or missing cells needs a recipe whose only term on x is an RMSE or a "
-            f"Gaussian likelihood, such as vae. Received: {what}."
+            f"likelihood of real numbers, such as vae. Received: {what}."
         )
-    levels = tuple(end - first for first, end in where.blocks)
-    return replace(
-        parts,
-        reconstruction=ColumnLoss(where.gaussian, where.bernoulli, levels, loss.initial_weight)
-        if loss.calibrated
-        else RMSELoss(loss.initial_weight, loss.reduction, skip_missing=True),
-        scaling=lambda: ColumnScaling(schema.describe()),
-    )
+    return replace(parts, reconstruction=known, scaling=lambda: ColumnScaling(schema.describe()))
 
 
 def deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str = "batch") -> Parts:
@@ -307,6 +312,14 @@ def iwae(shape: tuple[int, ...], samples: int = 5, likelihood: str = "gaussian")
     # The noise that is best for a batch is not defined where its rows have weights: it is learned.
     loss = GaussianLoss() if isinstance(parts.reconstruction, RMSELoss) else parts.reconstruction
     return replace(parts, reconstruction=ImportanceWeightedLoss(loss))
+
+
+def miwae(shape: tuple[int, ...], samples: int = 10, likelihood: str = "student_t") -> Parts:
+    return iwae(shape, samples, likelihood)
+
+
+def svae(shape: tuple[int, ...], beta: float = 1.0, likelihood: str = "gaussian") -> Parts:
+    return _variational(likelihood, VonMisesFisherKLLoss(beta), latent=VonMisesFisher())
 
 
 def vamp_vae(shape: tuple[int, ...], components: int = 64, beta: float = 1.0, likelihood: str = "gaussian") -> Parts:

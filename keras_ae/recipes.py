@@ -142,6 +142,18 @@ RECIPES: dict[str, Recipe] = {
     "iwae": Recipe(
         families.iwae, "VAE with a tighter bound, of several weighted draws.", "Burda et al. 2016", variational=True
     ),
+    "miwae": Recipe(
+        families.miwae,
+        "The same where cells are missing: those that are known count.",
+        "Mattei and Frellsen 2019",
+        variational=True,
+    ),
+    "svae": Recipe(
+        families.svae,
+        "VAE whose latents are directions: von Mises-Fisher posteriors on the unit sphere.",
+        "Davidson et al. 2018",
+        variational=True,
+    ),
     "vamp_vae": Recipe(
         families.vamp_vae,
         "VAE whose prior mixes the posteriors of learned inputs.",

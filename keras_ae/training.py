@@ -174,7 +174,8 @@ def start(model: Autoencoder, x: np.ndarray, statistics: Statistics | ColumnStat
 
 def _start_of_columns(model: Autoencoder, x: np.ndarray) -> None:
     """The linear path of features x (rows, size), some of which the decoder gives as logits."""
-    loss, pca = model.reconstruction, fit_pca(x, model.latent_dim)
+    loss = getattr(model.reconstruction, "likelihood", model.reconstruction)
+    pca = fit_pca(x, model.latent_dim)
     if not isinstance(loss, ColumnLoss):
         start_from_pca(model.encoder, model.decoder, pca)
         return

@@ -537,19 +537,21 @@ def test_a_table_is_evaluated_by_its_features(orders_artifact, orders_csv):
 
 
 @pytest.mark.parametrize(
-    "recipe", ["cvae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ae", "denoising", "wae_mmd"))]
+    "recipe",
+    ["cvae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ae", "denoising", "wae_mmd", "miwae"))],
 )
 def test_other_recipes_take_tables(recipe):
     frame = orders(200)
     frame["label"] = np.where(frame["member"] == "yes", "a", "b")
     source = load_source(frame, labels="label", drop=["key"])
-    fitted = pipeline.fit(source, recipe=recipe, epochs=2, latent_dim=3, hidden=[8])
+    labels = False if recipe == "miwae" else None  # which takes none
+    fitted = pipeline.fit(source, recipe=recipe, epochs=2, latent_dim=3, labels=labels, hidden=[8])
     assert np.isfinite(fitted.model.score(source.rows.x)["score"]).all()
     assert fitted.model.reconstruct(source.rows.x).shape == source.rows.x.shape
 
 
 def test_a_recipe_that_says_itself_what_x_is_refuses_tables():
-    with pytest.raises(InputError, match=r"RMSE or a Gaussian.*Received: KLDivergenceLoss"):
+    with pytest.raises(InputError, match=r"RMSE or a likelihood.*Received: KLDivergenceLoss"):
         pipeline.fit(orders(60), recipe="kl_ae", epochs=0)
 
 

@@ -43,7 +43,7 @@ def exported(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "shape"),
     # One recipe for each form of what leaves; the others differ in what they learn by.
-    [(r, (12,)) for r in ("ae", "vae", "cvae", "kl_ae", "denoising", "fsq", "residual_vq", "gumbel", "linear")]
+    [(r, (12,)) for r in ("ae", "vae", "cvae", "kl_ae", "denoising", "fsq", "residual_vq", "gumbel", "svae", "linear")]
     + [("vae", (7, 5))]
     + [pytest.param(r, s, marks=pytest.mark.slow) for r, s in (("vae", (9, 3, 2)), ("kl_ae", (7, 5)), ("ae", (40, 2)))],
 )

@@ -39,6 +39,8 @@ OPTIONS = {
     "dip_vae": {"kind": 2},
     "info_vae": {"alpha": 0.3, "likelihood": "student_t"},
     "iwae": {"samples": 3, "likelihood": "discretized_logistic"},
+    "miwae": {"samples": 3, "likelihood": "feature_gaussian"},
+    "svae": {"beta": 0.5, "likelihood": "feature_gaussian"},
     "vamp_vae": {"components": 8},
     "hvae": {"top_dim": 2},
     "flow_vae": {"steps": 2, "likelihood": "continuous_bernoulli"},
@@ -48,7 +50,8 @@ OPTIONS = {
 # The recipes whose training graph sees more of x than its features one by one.
 CONV = ["vae", "masked", "vq_vae", "contractive", "vae_gan"]
 # Those that differ from another by a term or a weight.
-ALIKE = {"rmse_vae", "beta_tc_vae", "dip_vae", "info_vae", "rae_l2", "swae", "student_t", "residual_vq", "factor_vae"}
+ALIKE = {"rmse_vae", "beta_tc_vae", "dip_vae", "info_vae", "miwae", "rae_l2", "swae", "student_t", "residual_vq"}
+ALIKE |= {"factor_vae"}
 CASES = [pytest.param("dense", name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in OPTIONS]
 CASES += [pytest.param("conv", name, marks=pytest.mark.slow) for name in CONV[1:]] + [("conv", CONV[0])]
 

@@ -33,6 +33,7 @@ from keras_ae.layers.regularizers import (
 )
 from keras_ae.layers.scaling import Binarize, Counts, LogCounts, Proportions, Scaling, UnitInterval
 from keras_ae.layers.sparse import TopK
+from keras_ae.layers.spherical import VonMisesFisher, VonMisesFisherKLLoss
 
 __all__ = [
     "ActivityLoss",
@@ -87,4 +88,6 @@ __all__ = [
     "UnitInterval",
     "VampPriorLoss",
     "VectorQuantizer",
+    "VonMisesFisher",
+    "VonMisesFisherKLLoss",
 ]
