@@ -36,7 +36,7 @@ docs: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,serve,client,dev]"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --constraints constraints.txt --editable ".[train,serve,client,ray,track,dev]"
 	touch $(STAMP)
 
 web: $(WEB)
@@ -61,7 +61,7 @@ $(PEERS): benchmarks/requirements.txt
 	touch $(PEERS)
 
 constraints: $(STAMP)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,serve,client,dev]"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --upgrade --editable ".[train,serve,client,ray,track,dev]"
 	{ echo "# What is tested together, on Python 3.11. Regenerate: make constraints"; \
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 

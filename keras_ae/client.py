@@ -254,11 +254,13 @@ class _Rest:
             raise _Again(f"{type(error).__name__}: {error}") from error
         if response.status_code == 200:
             return response.json()
+        is_told = True
         try:
             reason = str(response.json()["error"])
         except (ValueError, KeyError, TypeError):
-            reason = f"{response.status_code} {response.reason_phrase}"
-        if response.status_code in _AGAIN:
+            is_told, reason = False, f"{response.status_code} {response.reason_phrase}"
+        # A 500 without a reason is not of the server, but of what stands before it: its process died, say.
+        if response.status_code in _AGAIN or (response.status_code == 500 and not is_told):
             after = response.headers.get("retry-after", "")
             raise _Again(reason, float(after) if after.isdigit() else None)
         if 400 <= response.status_code < 500:

@@ -1,5 +1,6 @@
 """Files of rows through a function of an artifact, into another file: reading, computing and writing at once."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from keras_ae.alarms import alarms, alarms_of_batch, check_level
 from keras_ae.data.batches import ahead
-from keras_ae.data.cells import Problem
+from keras_ae.data.cells import Cells, Problem
 from keras_ae.data.output import check_output, write_batches
 from keras_ae.data.schema import check_problems
 from keras_ae.data.shards import batches_of, cells_of_shards, is_many, shards
@@ -58,11 +59,7 @@ def run_file(
     """
     check_output(out)
     model.check(function)
-    for name, level in (("alpha", alpha), ("rate", rate)):
-        if level is not None:
-            check_level(name, level)
-            if "p_value" not in model.signatures[function]["outputs"]:
-                raise InputError("Alarms need p-values, which this artifact's model was not calibrated for.")
+    check_alarms(model, function, alpha=alpha, rate=rate)
     if model.windowing is not None and function != "decode":
         return _run_series(model, function, source, out, on_rows, alpha, rate, on_skipped)
     skipped: deque[list[int]] = deque()
@@ -74,11 +71,67 @@ def run_file(
         results = (_judged(arrays, lambda p: alarms(p, alpha)) for arrays in results)
     elif rate is not None:
         results = _judged_together(results, rate)
-    columns = model.columns if function in (*_OF_ROWS, "explain") else None
-    columns = model.classes if function == "classify" else columns
-    if function in _OF_ROWS and model.schema is not None and out.suffix in TABLES:
-        results = (model.schema.table(next(iter(arrays.values()))) for arrays in results)
-    write_batches(out, _counted(results, total, on_rows), columns)
+    if out.suffix in TABLES:
+        results = (_as_table(model, function, arrays) for arrays in results)
+    write_batches(out, _counted(results, total, on_rows), names_of(model, function))
+
+
+def run_cells(
+    model: Model, function: str, cells: Cells, alpha: float | None = None, skip: bool = False
+) -> dict[str, np.ndarray]:
+    """The results for some rows of a table, by the names that they have in a file (`run_file`).
+
+    Args:
+        model: from `keras_ae.runtime.load`.
+        function: by name.
+        cells: of columns by name; of a model that was not trained on a table, and of `decode`, numbers in order.
+        alpha: as of `run_file`.
+        skip: whether the results of a row that can't be used are NaN; otherwise it is an error.
+    """
+    bad: list[int] = []
+    if model.columns is None or function == "decode":
+        name, taken = next(iter(model.signatures[function]["inputs"].items()))
+        try:
+            columns = [np.asarray(column, "float32") for column in cells.columns.values()]
+            x = np.stack(columns, axis=1).reshape(-1, *taken["shape"])
+        except (TypeError, ValueError) as error:
+            values = math.prod(taken["shape"])
+            raise InputError(
+                f"{cells.source}: `{name}` must be {values:,} columns of numbers. Received: {', '.join(cells.columns)}."
+            ) from error
+    else:
+        x, problems = model.schema_of_table().encode(cells)
+        if not skip:
+            check_problems(problems)
+        bad = sorted({problem.row for problem in problems})
+        x[bad] = 0.0
+    results = next(_without(iter([model.run(function, x)]), deque([bad])))
+    if alpha is not None:
+        results = _judged(results, lambda p: alarms(p, alpha))
+    return _named(_as_table(model, function, results))
+
+
+def check_alarms(model: Model, function: str, **levels: float | None) -> None:
+    """Raises InputError for levels outside (0, 1), or a model that gives no p-values."""
+    for name, level in levels.items():
+        if level is not None:
+            check_level(name, level)
+            if "p_value" not in model.signatures[function]["outputs"]:
+                raise InputError("Alarms need p-values, which this artifact's model was not calibrated for.")
+
+
+def names_of(model: Model, function: str) -> tuple[str, ...] | None:
+    """Names of the columns of what a function gives, where they have some."""
+    if function == "classify":
+        return model.classes
+    return model.columns if function in (*_OF_ROWS, "explain") else None
+
+
+def _as_table(model: Model, function: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows of a table as columns of cells; other results as they are."""
+    if function in _OF_ROWS and model.schema is not None:
+        return model.schema.table(next(iter(arrays.values())))
+    return arrays
 
 
 def _run_series(
@@ -234,11 +287,15 @@ def _judged_together(results: Iterator[dict[str, np.ndarray]], rate: float) -> I
         yield _judged(whole, lambda p: alarms_of_batch(p, rate))
 
 
+def _named(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {_KEYS.get(name, name): array for name, array in arrays.items()}
+
+
 def _counted(
     results: Iterator[dict[str, np.ndarray]], total: int | None, on_rows: OnRows
 ) -> Iterator[dict[str, np.ndarray]]:
     done = 0
     for arrays in results:
-        yield {_KEYS.get(name, name): array for name, array in arrays.items()}
+        yield _named(arrays)
         done += len(next(iter(arrays.values())))
         on_rows(done, total)

@@ -51,7 +51,7 @@ LAYERS = [
     ("training",),
     ("storage",),
     ("pipeline",),
-    ("sklearn",),
+    ("distributed", "sklearn"),
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -66,6 +66,7 @@ WITHOUT_TENSORFLOW = [
         ".client",
         ".config",
         ".data",
+        ".distributed",
         ".doctor",
         ".explore",
         ".files",

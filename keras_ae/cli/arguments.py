@@ -21,6 +21,13 @@ class Otherwise(StrEnum):
     skip = "skip"
 
 
+class Engine(StrEnum):
+    """What runs a function on the rows of files."""
+
+    local = "local"
+    ray = "ray"
+
+
 Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
@@ -29,6 +36,23 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .np
 
 OnError = Annotated[
     Otherwise, typer.Option("--on-error", help="A row of a table that can't be used: stop, or skip it and say so.")
+]
+
+EngineOf = Annotated[
+    Engine,
+    typer.Option(
+        "--engine",
+        help="local: this process. ray: the worker processes of a Ray cluster, .parquet in, OUT a folder of .parquet.",
+    ),
+]
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Of --engine ray. [default: one a processor but one]", show_default=False)
+]
+
+Keys = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="COLUMN", help="Of --engine ray: a column that is written too; repeat."),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, and nothing else on stdout.")]

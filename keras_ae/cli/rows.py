@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_ae.cli.arguments import Artifact, Input, Json, OnError, Otherwise, Out, Providers, providers_of
+from keras_ae.cli.arguments import (
+    Artifact,
+    Engine,
+    EngineOf,
+    Input,
+    Json,
+    Keys,
+    OnError,
+    Otherwise,
+    Out,
+    Providers,
+    Workers,
+    providers_of,
+)
 from keras_ae.cli.console import print_json, rows_bar
 from keras_ae.errors import InputError
 
@@ -14,22 +27,44 @@ _TOLD = 10
 
 
 def encode(
-    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    on_error: OnError = Otherwise.stop,
+    provider: Providers = None,
+    engine: EngineOf = Engine.local,
+    workers: Workers = None,
+    key: Keys = None,
 ) -> None:
     """Raw rows to latents z."""
-    _apply("encode", artifact, rows, out, provider, on_error)
+    _apply("encode", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
 
 
-def decode(artifact: Artifact, rows: Input, out: Out, provider: Providers = None) -> None:
+def decode(
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    provider: Providers = None,
+    engine: EngineOf = Engine.local,
+    workers: Workers = None,
+    key: Keys = None,
+) -> None:
     """Latents z to rows in raw units."""
-    _apply("decode", artifact, rows, out, provider)
+    _apply("decode", artifact, rows, out, provider, ray=_engine(engine, workers, key))
 
 
 def reconstruct(
-    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    on_error: OnError = Otherwise.stop,
+    provider: Providers = None,
+    engine: EngineOf = Engine.local,
+    workers: Workers = None,
+    key: Keys = None,
 ) -> None:
     """Raw rows to their reconstructions AE(x), in raw units."""
-    _apply("reconstruct", artifact, rows, out, provider, on_error)
+    _apply("reconstruct", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
 
 
 def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> None:
@@ -61,6 +96,9 @@ def score(
     ] = None,
     on_error: OnError = Otherwise.stop,
     provider: Providers = None,
+    engine: EngineOf = Engine.local,
+    workers: Workers = None,
+    key: Keys = None,
 ) -> None:
     """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values.
 
@@ -69,24 +107,38 @@ def score(
     """
     if alpha is not None and fdr is not None:
         raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
-    _apply("score", artifact, rows, out, provider, on_error, alpha, fdr)
+    _apply("score", artifact, rows, out, provider, on_error, _engine(engine, workers, key), alpha, fdr)
 
 
 def explain(
-    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    on_error: OnError = Otherwise.stop,
+    provider: Providers = None,
+    engine: EngineOf = Engine.local,
+    workers: Workers = None,
+    key: Keys = None,
 ) -> None:
     """Raw rows to what each column adds to the anomaly score; a row of them sums to its score."""
-    _apply("explain", artifact, rows, out, provider, on_error)
+    _apply("explain", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
 
 
 def classify(
-    artifact: Artifact, rows: Input, out: Out, on_error: OnError = Otherwise.stop, provider: Providers = None
+    artifact: Artifact,
+    rows: Input,
+    out: Out,
+    on_error: OnError = Otherwise.stop,
+    provider: Providers = None,
+    engine: EngineOf = Engine.local,
+    workers: Workers = None,
+    key: Keys = None,
 ) -> None:
     """Raw rows to the probability of each class, p(y | x), one column a class.
 
     Of an artifact that was trained with labels.
     """
-    _apply("classify", artifact, rows, out, provider, on_error)
+    _apply("classify", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
 
 
 def generate(
@@ -97,14 +149,14 @@ def generate(
         str | None, typer.Option(help="Class of the rows, by name. [default: each by its frequency]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same rows. [default: new rows each time]")] = None,
-    provider: Providers = None,
 ) -> None:
     """New rows, in raw units, drawn from the model."""
+    from keras_ae import runtime
     from keras_ae.data.output import check_output, write_rows
     from keras_ae.data.tables import TABLES
 
     check_output(out)
-    model = _load(artifact, provider)
+    model = runtime.load(artifact)
     x = model.generate(n, label, seed)
     is_table = model.schema is not None and out.suffix in TABLES
     write_rows(out, model.table(x) if is_table else {"x": x}, model.columns)
@@ -119,6 +171,15 @@ def _load(artifact: Path, provider: list[str] | None) -> Any:
     return model
 
 
+def _engine(engine: Engine, workers: int | None, keys: list[str] | None) -> dict[str, Any] | None:
+    """How Ray is to run a function; None where it is not to."""
+    if engine is Engine.ray:
+        return {"workers": workers, "keys": keys or ()}
+    if workers is not None or keys:
+        raise InputError("`--workers` and `--key` are of --engine ray. Received: --engine local.")
+    return None
+
+
 def _apply(
     function: str,
     artifact: Path,
@@ -126,17 +187,29 @@ def _apply(
     out: Path,
     provider: list[str] | None,
     on_error: Otherwise = Otherwise.stop,
+    ray: dict[str, Any] | None = None,
     alpha: float | None = None,
     rate: float | None = None,
 ) -> None:
     from keras_ae.data.output import check_output
     from keras_ae.files import run_file
 
-    check_output(out)
+    if ray is None:
+        check_output(out)
+    elif rate is not None:
+        raise InputError("`--fdr` judges all rows together, which no worker holds. Received: --engine ray.")
     model = _load(artifact, provider)
     rows = model.manifest.get("calibration_rows", 0)
     if alpha is not None and alpha * (rows + 1) < 1:
         typer.echo(f"note: {rows:,} calibration rows give no p-value below {1 / (rows + 1):.2g}", err=True)
+    if ray is not None:
+        from keras_ae.distributed import run_files
+
+        skip = on_error is Otherwise.skip
+        done = run_files(
+            artifact, function, source, out, providers=providers_of(provider), alpha=alpha, skip=skip, **ray
+        )
+        return typer.echo(f"{out}: {done:,} rows")
     skipped: list[Any] = []
     on_skipped = skipped.extend if on_error is Otherwise.skip else None
     with rows_bar(function) as on_rows:

@@ -144,9 +144,14 @@ def _parquet_cells(path: Path, without: tuple[str, ...], most: int | None) -> It
         size = file.metadata.num_rows if most is None else max(1, most // len(kept))
         start = 0
         for batch in file.iter_batches(size, columns=kept, use_threads=False):
-            columns = {name: _parquet_column(batch.column(i)) for i, name in enumerate(batch.schema.names)}
-            yield Cells(columns, str(path), "row", range(start, start + len(batch)))
+            yield cells_of_arrow(batch, str(path), start)
             start += len(batch)
+
+
+def cells_of_arrow(table: Any, source: str, start: int = 0) -> Cells:
+    """Cells of a pyarrow table or record batch, whose first row has the number `start` in its source."""
+    columns = {name: _parquet_column(table.column(i)) for i, name in enumerate(table.schema.names)}
+    return Cells(columns, source, "row", range(start, start + table.num_rows))
 
 
 def _parquet_column(column: Any) -> Any:

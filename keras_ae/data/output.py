@@ -94,23 +94,30 @@ def _write_csv(path: Path, batches: Iterable[Named], columns: Columns) -> None:
 
 
 def _write_parquet(path: Path, batches: Iterable[Named], columns: Columns) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     writer: Any = None
     try:
         for arrays in batches:
-            names, columns_of = _table(arrays, columns)
-            parts = columns_of.T if isinstance(columns_of, np.ndarray) else map(_as_arrow, columns_of)
-            table = pa.table(dict(zip(names, parts, strict=True)))
-            first = next(iter(arrays.values()))
-            if len(arrays) == 1 and first.ndim > 2:
-                table = table.replace_schema_metadata({"keras_ae_shape": json.dumps(first.shape[1:])})
+            table = arrow_table(arrays, columns)
             writer = writer or pq.ParquetWriter(path, table.schema)
             writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
+
+
+def arrow_table(arrays: Named, columns: Columns = None) -> Any:
+    """Named results as a pyarrow table, in the columns of a parquet file."""
+    import pyarrow as pa
+
+    names, columns_of = _table(arrays, columns)
+    parts = columns_of.T if isinstance(columns_of, np.ndarray) else map(_as_arrow, columns_of)
+    table = pa.table(dict(zip(names, parts, strict=True)))
+    first = next(iter(arrays.values()))
+    if len(arrays) == 1 and first.ndim > 2:
+        table = table.replace_schema_metadata({"keras_ae_shape": json.dumps(first.shape[1:])})
+    return table
 
 
 def _table(arrays: Named, columns: Columns) -> tuple[list[str], Any]:

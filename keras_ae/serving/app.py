@@ -29,7 +29,7 @@ from starlette.routing import Route
 from keras_ae import __version__
 from keras_ae.errors import InputError
 from keras_ae.serving import pages, rest, v2
-from keras_ae.serving.batching import Batches
+from keras_ae.serving.batching import Batches, Runs
 from keras_ae.serving.versions import Models, NotServed
 
 _INFERENCE = re.compile(
@@ -85,17 +85,23 @@ class Application:
         limits: of requests.
         reload_seconds: between two looks for new versions.
         log_requests: every one of them, not only those that fail.
+        batches: what computes small calls.
     """
 
     def __init__(
-        self, models: Models, limits: Limits | None = None, reload_seconds: float = 1.0, log_requests: bool = False
+        self,
+        models: Models,
+        limits: Limits | None = None,
+        reload_seconds: float = 1.0,
+        log_requests: bool = False,
+        batches: Runs | None = None,
     ) -> None:
         self.models = models
         self.limits = limits or Limits()
         self._reload_seconds = reload_seconds
         self._log_requests = log_requests
         self._pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="compute")
-        self._batches = Batches()
+        self._batches = batches or Batches()
         self._entered = 0
         self._refusals, self._next_refusal = 0, 0.0
         self.registry = CollectorRegistry()
@@ -205,11 +211,11 @@ class Application:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Left
-            parts.append(message["body"])
-            size += len(message["body"])
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
             if size > most:
                 raise too_large
-            if not message["more_body"]:
+            if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -2,12 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from keras_ae.serving.calls import Call, Outputs
 
 _MOST_SECONDS = 5e-3  # that the event loop is held, by what each call would take alone
+
+
+class Runs(Protocol):
+    """What computes a call, perhaps with others."""
+
+    async def run(self, call: Call) -> Outputs:
+        """The outputs of a call."""
 
 
 class Batches:
@@ -40,7 +48,7 @@ class Batches:
             self._waiting[key] = waiting[size:]
             asyncio.get_running_loop().call_soon(self._compute, key)
         batch = waiting[:size]
-        for (_, future), outputs in zip(batch, _together([call for call, _ in batch]), strict=True):
+        for (_, future), outputs in zip(batch, _at_once([call for call, _ in batch]), strict=True):
             if future.done():
                 continue  # its client is gone
             if isinstance(outputs, BaseException):
@@ -49,8 +57,19 @@ class Batches:
                 future.set_result(outputs)
 
 
-def _together(calls: Sequence[Call]) -> list[Outputs | BaseException]:
-    """The outputs of each call, or why there are none; one that is refused harms no other."""
+def together(calls: Sequence[Call]) -> list[Outputs | BaseException]:
+    """The outputs of calls of any functions, in their order; those of one function are computed at once."""
+    alike: dict[tuple[int, str], list[int]] = {}
+    for i, call in enumerate(calls):
+        alike.setdefault((id(call.version), call.function), []).append(i)
+    results: dict[int, Outputs | BaseException] = {}
+    for indices in alike.values():
+        results |= zip(indices, _at_once([calls[i] for i in indices]), strict=True)
+    return [results[i] for i in range(len(calls))]
+
+
+def _at_once(calls: Sequence[Call]) -> list[Outputs | BaseException]:
+    """The outputs of each call of one function, or why there are none; one that is refused harms no other."""
     if len(calls) > 1:
         first = calls[0]
         ends = np.cumsum([call.rows for call in calls])[:-1]

@@ -1,0 +1,60 @@
+"""The Ray cluster that is used: the one that runs, or one of this machine's processes."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from keras_ae.errors import MissingExtra
+
+
+def ray_of(part: str) -> Any:
+    """A library of Ray by name: `data`, `serve`, `train` or `tune`.
+
+    Raises:
+        MissingExtra: where it is not installed.
+    """
+    import importlib
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # workers without a GPU see what the driver sees
+    try:
+        return importlib.import_module(f"ray.{part}")
+    except ImportError as error:
+        raise MissingExtra(f"Ray ({part})", "ray") from error
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Any]:
+    """Ray, connected: to the cluster that this process uses already, or that RAY_ADDRESS names; otherwise one
+    is started on this machine, and ended after the block.
+    """
+    ray_of("data")
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what C++ says is in the log files of the session
+    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Ray Data's progress and errors go to its log files alone: the errors are raised, too."""
+    handlers = [handler for handler in logging.getLogger("ray.data").handlers if handler.get_name() == "console"]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray\.data\.")
+            yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)

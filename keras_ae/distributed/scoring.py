@@ -1,0 +1,180 @@
+"""Files of rows through an artifact on Ray Data: one ONNX Runtime session a worker process, parquet in and out."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_ae import errors, runtime
+from keras_ae.data.cells import cells_of_arrow
+from keras_ae.data.output import arrow_table
+from keras_ae.data.shards import shards
+from keras_ae.data.tables import open_parquet
+from keras_ae.distributed.cluster import cluster, quiet, ray_of
+from keras_ae.errors import InputError, KerasAEError
+from keras_ae.files import check_alarms, names_of, run_cells
+from keras_ae.sessions import Provider
+
+BATCH_ROWS = 4096
+_ENDING = ".parquet"
+_BLOCKS = 4  # of rows, for each worker at least: one that is slow, or new, takes fewer of them
+_FILE = "keras_ae_file"  # the column that carries a row's file to the worker
+
+
+def run_files(
+    path: str | Path,
+    function: str,
+    source: str | Path,
+    out: str | Path,
+    workers: int | None = None,
+    keys: Sequence[str] = (),
+    precision: str = "float32",
+    providers: Sequence[Provider] | str | None = None,
+    alpha: float | None = None,
+    skip: bool = False,
+    batch_rows: int = BATCH_ROWS,
+) -> int:
+    """Runs a function of an artifact on every row of many parquet files, by the worker processes of a Ray cluster.
+
+    What a worker was computing when it died is computed again by another. Results are written beside `out` and get its
+    name when there is one for each row, so that an interrupted run leaves nothing there.
+
+    Args:
+        path: the artifact, where every machine of the cluster sees it.
+        function: `encode`, `decode`, `reconstruct`, `score`, `explain` or `classify`.
+        source: a .parquet file, a folder of them, or a glob; the files are read in the order of their paths.
+        out: new or empty folder, where every machine sees it. The files in it, in the order of their names, hold the
+            rows in the order of the input.
+        workers: processes; by default one a processor of the cluster but one, which reads and writes.
+        keys: columns of the input that are written before the results.
+        precision: of the ONNX graphs.
+        providers: as of `keras_ae.runtime.load`, in each worker.
+        alpha: of `score`: adds a column `anomaly`, 1 where the p-value is at most this.
+        skip: a row of a table that can't be used has NaN as its results, instead of ending the run.
+        batch_rows: that are computed at once.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: for rows that the function can't take, by file; for a model of windows of a series, whose rows can't
+            be divided.
+        MissingExtra: where `keras-ae[ray]` is not installed.
+    """
+    model = runtime.load(path, precision)
+    model.check(function)
+    check_alarms(model, function, alpha=alpha)
+    if model.windowing is not None and function != "decode":
+        raise InputError("Rows of a time series hang together, and are not divided. Received: a model of windows.")
+    for name, number in (("workers", workers), ("batch_rows", batch_rows)):
+        if number is not None and number < 1:
+            raise InputError(f"`{name}` must be at least 1. Received: {number}.")
+    out = Path(out).resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} must be a new or empty folder. Received: one that holds something.")
+    if not out.parent.is_dir():
+        raise InputError(f"No such folder to write to: {out.parent}.")
+    files = [file.resolve() for file in shards(source, (_ENDING,))]
+    others = [file for file in files if file.suffix != _ENDING]
+    if others:
+        raise InputError(f"Rows for Ray must be in {_ENDING} files. Received: {others[0]}.")
+    rows = sum(_rows_of(file, keys) for file in files)
+    worker: dict[str, Any] = {
+        "path": os.path.realpath(path),
+        "function": function,
+        "precision": precision,
+        "keys": tuple(keys),
+    }
+    worker |= {"providers": providers, "alpha": alpha, "skip": skip}
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        with cluster() as ray:
+            data = ray_of("data")
+            context = data.DataContext.get_current().copy()
+            context.enable_progress_bars = False
+            context.execution_options.preserve_order = True
+            processors = ray.cluster_resources().get("CPU", 1)
+            size = workers or max(1, int(processors) - 1)
+            blocks = max(len(files), min(_BLOCKS * size, -(-rows // batch_rows)))
+            with data.DataContext.current(context), quiet():
+                results = data.read_parquet(
+                    [str(file) for file in files], include_paths=True, override_num_blocks=blocks
+                )
+                results = results.rename_columns({"path": _FILE}).map_batches(
+                    _Worker,
+                    fn_constructor_kwargs=worker,
+                    batch_format="pyarrow",
+                    batch_size=batch_rows,
+                    compute=data.ActorPoolStrategy(size=size),
+                    # Workers hold theirs to the end: without one that is left, nothing would be read or written.
+                    num_cpus=min(1.0, max(processors - 1, 0.5) / size),
+                )
+                try:
+                    results.write_parquet(str(partial))
+                except ray.exceptions.RayError as error:
+                    raise _cause(error) from error
+        written = sum(_rows_of(file) for file in shards(partial, (_ENDING,)))
+        if written != rows:
+            raise KerasAEError(f"{rows:,} rows must give as many results. Received: {written:,}; nothing was written.")
+        partial.chmod(0o777 & ~_umask())
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return rows
+
+
+class _Worker:
+    """What one process of the cluster holds: the artifact's sessions, one thread each."""
+
+    def __init__(
+        self,
+        path: str,
+        function: str,
+        precision: str,
+        keys: tuple[str, ...],
+        providers: Any,
+        alpha: float | None,
+        skip: bool,
+    ) -> None:
+        self.model = runtime.load(path, precision, providers, threads=1)
+        self.function, self.keys, self.alpha, self.skip = function, keys, alpha, skip
+
+    def __call__(self, table: Any) -> Any:
+        import pyarrow as pa
+
+        if not table.num_rows:
+            return pa.table({})
+        files = table.column(_FILE).unique().to_pylist()
+        taken = self.model.columns or ()
+        left = {_FILE, *self.model.ignored, *(key for key in self.keys if key not in taken)}
+        cells = cells_of_arrow(
+            table.select([name for name in table.column_names if name not in left]), ", ".join(files)
+        )
+        results = arrow_table(
+            run_cells(self.model, self.function, cells, self.alpha, self.skip), names_of(self.model, self.function)
+        ).replace_schema_metadata(None)
+        columns = dict(zip(results.column_names, results.columns, strict=True))
+        return pa.table({key: table.column(key) for key in self.keys} | columns)
+
+
+def _rows_of(file: Path, keys: Sequence[str] = ()) -> int:
+    with open_parquet(file, numeric=False) as (opened, names):
+        for name in keys:
+            if name not in names:
+                raise InputError(f"{file} must have a column {name!r}. Received: {', '.join(names)}.")
+        return opened.metadata.num_rows
+
+
+def _cause(error: Exception) -> Exception:
+    """The error of this package that Ray's is about, or Ray's: only as text does it come from a worker."""
+    found = re.search(r"^keras_ae\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
+    return error if found is None else getattr(errors, found[1])(found[2])
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

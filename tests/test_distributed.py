@@ -1,0 +1,149 @@
+"""On a Ray cluster of two worker processes, one of which dies in the middle: nothing is lost, nothing comes twice."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_digits
+from starlette.testclient import TestClient
+
+from keras_ae import distributed, runtime
+from keras_ae.client import Client
+from keras_ae.errors import InputError
+from keras_ae.serving import Models
+from keras_ae.serving.app import Application
+
+ray = pytest.importorskip("ray")
+DIGITS = load_digits().data.astype("float32")
+FILES, ROWS = 12, 4000
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray.init(
+        num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="error", object_store_memory=200 << 20
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """A folder of parquet files with digits, drawn again and again, each row with its number as a key."""
+    folder = tmp_path_factory.mktemp("rows")
+    index = np.random.default_rng(0).integers(0, len(DIGITS), FILES * ROWS)
+    for i in range(FILES):
+        part = slice(i * ROWS, (i + 1) * ROWS)
+        columns = dict(zip([f"p{j}" for j in range(64)], DIGITS[index[part]].T, strict=True))
+        pq.write_table(pa.table({"id": np.arange(part.start, part.stop), **columns}), folder / f"part-{i:03d}.parquet")
+    return folder, index
+
+
+def processes(title):
+    """Titles by id of the processes whose title begins so; one that ended meanwhile is none."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if (said := path.read_text()).startswith(title):
+                found[int(path.parent.name)] = said
+        except OSError:
+            continue
+    return found
+
+
+def test_files_are_scored_by_two_workers_one_of_which_dies(cluster, digits_artifact, rows, tmp_path):
+    folder, index = rows
+    killed = []
+
+    def kill_one():
+        while not killed:
+            workers = processes("ray::MapWorker")
+            at_work = [pid for pid, title in workers.items() if "submit" in title]
+            if len(workers) == 2 and at_work:
+                os.kill(at_work[0], signal.SIGKILL)
+                killed.append(at_work[0])
+            time.sleep(0.002)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        done = distributed.run_files(
+            digits_artifact, "score", folder, tmp_path / "scores", workers=2, keys=["id"], alpha=0.05, batch_rows=500
+        )
+    finally:
+        late = not killed
+        killed.append(None)
+        killer.join()
+    assert not late
+    assert done == FILES * ROWS
+    scores = pq.read_table(tmp_path / "scores")
+    assert scores.column("id").to_pylist() == list(range(FILES * ROWS))  # the order of the input, each row once
+    expected = runtime.load(digits_artifact).score(DIGITS)
+    np.testing.assert_allclose(scores.column("score").to_numpy(), expected["score"][index], rtol=1e-3)
+    np.testing.assert_array_equal(scores.column("anomaly").to_numpy(), scores.column("p_value").to_numpy() <= 0.05)
+    assert os.listdir(tmp_path) == ["scores"]
+
+
+def test_what_a_worker_refuses_is_told_and_nothing_is_written(cluster, digits_artifact, rows, tmp_path):
+    folder, _ = rows
+    with pytest.raises(InputError, match=r"part-000.parquet: `x` must be 64 columns of numbers. Received: id, p0"):
+        distributed.run_files(digits_artifact, "encode", folder / "part-000.parquet", tmp_path / "z", workers=1)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def served(cluster, digits_artifact):
+    """The address of two replicas that serve the digits."""
+    from ray import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(distributed.serve_app(f"digits={digits_artifact}", replicas=2))
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+def test_calls_are_answered_by_two_replicas_one_of_which_dies(served, digits_artifact):
+    expected = runtime.load(digits_artifact).score(DIGITS)["score"]
+    rows, calls = 200, 200  # large enough for some to be on their way when the replica dies
+    replicas = list(processes("ray::ServeReplica"))
+    assert len(replicas) == 2
+
+    def call(i):
+        if i == calls // 4:
+            os.kill(replicas[0], signal.SIGKILL)
+        with Client(served, "digits", deadline=60.0, retries=100) as client:
+            return client.score(DIGITS[i : i + rows])["score"]
+
+    with ThreadPoolExecutor(8) as threads:
+        for i, answer in enumerate(threads.map(call, range(calls))):
+            np.testing.assert_allclose(answer, expected[i : i + rows], rtol=1e-3)
+
+
+def test_its_api_is_that_of_the_server(served, digits_artifact):
+    models = Models([f"digits={digits_artifact}"])
+    here = TestClient(Application(models))
+    for path in ("/v1/models/digits", "/v1/models/digits/metadata", "/v2/models/digits.score", "/v2/health/ready"):
+        assert httpx.get(served + path).json() == here.get(path).json()
+    body = {"signature_name": "score", "instances": [[0.0] * 63]}
+    answer, other = (
+        at("/v1/models/digits:predict", json=body) for at in (httpx.Client(base_url=served).post, here.post)
+    )
+    assert (answer.status_code, answer.json()) == (other.status_code, other.json())
+    assert answer.status_code == 400
+    assert httpx.get(f"{served}/v1/models/none").status_code == 404
+
+
+def test_replicas_are_counted():
+    with pytest.raises(InputError, match="`replicas` must be at least 1"):
+        distributed.serve_app("saved_models/digits", replicas=(3, 2))
