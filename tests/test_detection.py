@@ -38,15 +38,22 @@ def fitted(tmp_path_factory):
 
 def test_the_nearest_are_those_of_scikit_learn():
     bank, x = RNG.normal(size=(300, 4)).astype("float32"), RNG.normal(size=(50, 4)).astype("float32")
-    layer = Neighbours(300, 4, 5)
+    layer = Neighbours(300, 4, range(1, 6))
     layer.build()
     layer.fit(bank)
     index, squares = (np.asarray(part) for part in layer(x))
     distance, expected = NearestNeighbors(n_neighbors=5).fit(bank).kneighbors(x)
     np.testing.assert_array_equal(index, expected)
     np.testing.assert_allclose(squares.sum(-1), distance**2, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"at most the 3 rows. Received: 4"):
-        Neighbours(3, 2, 4)
+    some = Neighbours(300, 4, (1, 5, 400))
+    some.build()
+    some.fit(bank)
+    farthest = NearestNeighbors(n_neighbors=300).fit(bank).kneighbors(x)[1][:, -1]
+    np.testing.assert_array_equal(np.asarray(some(x)[0]), np.stack([*expected[:, [0, 4]].T, farthest], axis=1))
+    np.testing.assert_allclose(some.typical(x)[:2], np.median(distance, axis=0)[[0, 4]], rtol=1e-4)
+    for which in ((), (0, 1), (5, 1)):
+        with pytest.raises(ValueError, match="rising order"):
+            Neighbours(3, 2, which)
 
 
 def weighted_factor(bank, x, k):
@@ -151,7 +158,7 @@ def test_scores_are_finite_far_beyond_any_data(fitted, x):
 
 
 def test_a_few_rows_are_enough_and_more_are_sampled():
-    assert len(MEASURES) == 4
+    assert MEASURES == ("error", "prior", "distance_1", "distance_5", "distance_20", "density")
     model = keras_ae.build("linear", 3, 2)
     for rows, kept in ((9, 9), (3000, 2048)):
         x = RNG.normal(size=(rows, 3)).astype("float32")

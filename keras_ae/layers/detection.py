@@ -15,26 +15,29 @@ BANK = 2048
 """Training rows kept, at most, to find neighbours among."""
 MOST_FEATURES = 256
 """Rows of more features are compared by their latents."""
-MEASURES = ("error", "prior", "distance", "density")
-_NEIGHBOURS = 5
+NEIGHBOURS = (1, 5, 20)
+"""Which neighbours' distances are measures: no one size of a neighbourhood suits all data."""
+MEASURES = ("error", "prior", *(f"distance_{k}" for k in NEIGHBOURS), "density")
 _FLOOR = 1e-2
 """Least variance of a feature's error, as a share of the mean over features; and the square of what error is none, in
 units of that of held-out rows."""
 _EXACT = 1e-6
 """The same as a share of the mean square of x: an error below a thousandth of x is none."""
 _LEAST_SPREAD = 0.02
+_NEAR = 0.1
+"""A distance below this share of that of held-out rows is none: rows that occur twice have one of 0."""
 _LOWEST = 0.01
 """Quantile of held-out rows below which a measure says no more."""
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class AnomalyScore(Fitted):
-    """An anomaly score from four measures of how far a row lies from normal ones.
+    """An anomaly score from several measures of how far a row lies from normal ones.
 
     `error`: the root mean squared reconstruction error, each feature in units of its own error on held-out rows.
     `prior`: standard deviations from where the fitted prior is densest, sqrt(1 + 2 (highest log p - log p(z))).
-    `distance`: to the fifth nearest training row (Ramaswamy, Rastogi and Shim 2000, definition 2.1), each feature in
-    units of its deviation.
+    `distance_k`: to the k-th nearest training row (Ramaswamy, Rastogi and Shim 2000, definition 2.1), each feature in
+    units of its deviation; for k of 1, 5 and 20.
     `density`: the local outlier factor, each feature in units of the root of its deviation: half way between units of
     its own, which a quiet feature fills with noise, and one unit for all, in which it is not heard.
 
@@ -57,7 +60,7 @@ class AnomalyScore(Fitted):
         self.features, self.latents, self.rows = int(features), int(latents), int(rows)
         self.by_latents = self.features > MOST_FEATURES
         coordinates = self.latents if self.by_latents else self.features
-        self.nearest = Neighbours(self.rows, coordinates, min(_NEIGHBOURS, self.rows), name="nearest")
+        self.nearest = Neighbours(self.rows, coordinates, NEIGHBOURS, name="nearest")
         self.outlier_factor = LocalOutlierFactor(self.rows, coordinates, name="outlier_factor")
 
     def build(self, input_shape: Any = None) -> None:
@@ -67,6 +70,7 @@ class AnomalyScore(Fitted):
         self.hold(
             variance=(self.features,),
             units=(self.nearest.coordinates,),
+            near=(len(NEIGHBOURS),),
             highest_log_prior=(),
             lowest=of_measures,
             center=of_measures,
@@ -93,6 +97,7 @@ class AnomalyScore(Fitted):
         layer.put(
             variance=np.maximum(error, max(_FLOOR * error.mean(), _EXACT * square, 1e-30)),
             units=units,
+            near=_NEAR * layer.nearest.typical(np.asarray(limited(held_out[2 if layer.by_latents else 0])) / units),
             highest_log_prior=np.max(log_prior),
         )
         starts = range(0, len(held_out[0]), 1024)
@@ -108,7 +113,8 @@ class AnomalyScore(Fitted):
         return float(np.mean(1.0 / np.asarray(self.spread)))
 
     def measures(self, inputs: Any) -> tuple[Any, list[Any]]:
-        """Natural logarithms of the measures (batch, 4), and how each divides among features, (batch, features)."""
+        """Natural logarithms of the measures (batch, measures), and how each divides among features, (batch, features)
+        of each."""
         x, x_hat, z, log_prior = inputs
         x, x_hat, z = limited(x), limited(x_hat), limited(z)
         squares = ops.square(x - x_hat) / self.variance
@@ -119,13 +125,15 @@ class AnomalyScore(Fitted):
         prior = ops.sqrt(1.0 + 2.0 * below)
         at = z if self.by_latents else x
         _, differences = self.nearest(at / self.units)
-        distance = ops.sqrt(ops.max(ops.sum(differences, axis=-1), axis=-1))
+        distances = ops.sqrt(ops.sum(differences, axis=-1) + ops.square(self.near))
+        farther = [distances[:, i] for i in range(len(NEIGHBOURS))]
         density, of_density = self.outlier_factor(at / ops.sqrt(self.units))
         if self.by_latents:
             shares = [of_error] * len(MEASURES)
         else:
-            shares = [of_error, of_error, share_of(ops.sum(differences, axis=1)), of_density]
-        stacked = ops.stack([error, prior, distance, density], axis=-1)
+            of_distances = [share_of(differences[:, i]) for i in range(len(NEIGHBOURS))]
+            shares = [of_error, of_error, *of_distances, of_density]
+        stacked = ops.stack([error, prior, *farther, density], axis=-1)
         return ops.log(ops.maximum(stacked, np.float32(1e-30))), shares
 
     def call(self, inputs: Any) -> tuple[Any, Any]:

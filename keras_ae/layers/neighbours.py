@@ -1,5 +1,6 @@
 """Neighbours among training rows: which are nearest, and how dense it is around them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -39,22 +40,26 @@ class Fitted(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Neighbours(Fitted):
-    """The k nearest of a bank of training rows, by Euclidean distance.
+    """The nearest of a bank of training rows, by Euclidean distance.
 
-    Called on (batch, n); returns the indices (batch, k) of the nearest, nearest first, and the squared differences
-    (batch, k, n) to them, which are computed from the rows themselves, so that no digits are lost where rows are near.
+    Called on (batch, n); returns the indices (batch, k) of k neighbours and the squared differences (batch, k, n) to
+    them, which are computed from the rows themselves, so that no digits are lost where rows are near.
 
     Args:
         rows: in the bank.
         coordinates: n.
-        k: neighbours; at most rows.
+        which: neighbours that are returned, 1 for the nearest, in rising order; the last row stands for those that a
+            bank of few does not have.
     """
 
-    def __init__(self, rows: int, coordinates: int, k: int, **kwargs: Any) -> None:
-        if not 1 <= k <= rows:
-            raise ValueError(f"`k` must be at least 1 and at most the {rows} rows. Received: {k}.")
+    def __init__(self, rows: int, coordinates: int, which: Sequence[int], **kwargs: Any) -> None:
+        if rows < 1 or not which or min(which) < 1 or list(which) != sorted(which):
+            raise ValueError(
+                "`which` must be neighbours from 1 on, in rising order, among a row or more. "
+                f"Received: {list(which)} among {rows}."
+            )
         super().__init__(**kwargs)
-        self.rows, self.coordinates, self.k = int(rows), int(coordinates), int(k)
+        self.rows, self.coordinates, self.which = int(rows), int(coordinates), [int(k) for k in which]
 
     def build(self, input_shape: Any = None) -> None:
         self.hold(bank=(self.rows, self.coordinates), compared=(self.coordinates + 1, self.rows))
@@ -65,19 +70,29 @@ class Neighbours(Fitted):
         # |x|^2 - |x - b|^2 = 2 x b - |b|^2 for all b in one product, which is most of the work.
         self.put(bank=bank, compared=np.concatenate([2.0 * bank.T, -np.square(bank).sum(axis=1)[None]]))
 
+    def typical(self, x: np.ndarray) -> np.ndarray:
+        """Median distance of rows (batch, n) to each of the neighbours; the mean where most are none."""
+        squares = [np.asarray(self(x[i : i + 1024].astype("float32"))[1]).sum(axis=-1) for i in range(0, len(x), 1024)]
+        distances = np.sqrt(np.concatenate(squares))
+        median = np.median(distances, axis=0)
+        return np.where(median > 0, median, distances.mean(axis=0))
+
     def call(self, x: Any) -> tuple[Any, Any]:
         nearness = ops.matmul(ops.concatenate([x, ops.ones_like(x[:, :1])], axis=-1), self.compared)
-        _, index = ops.top_k(nearness, k=self.k)
+        places = [min(k, self.rows) - 1 for k in self.which]
+        _, index = ops.top_k(nearness, k=places[-1] + 1)
+        if places != list(range(len(places))):
+            index = ops.take(index, np.array(places, "int32"), axis=1)
         return index, ops.square(ops.expand_dims(x, 1) - ops.take(self.bank, index, axis=0))
 
     def compute_output_spec(self, x: Any) -> Any:
         return (
-            keras.KerasTensor((x.shape[0], self.k), dtype="int32"),
-            keras.KerasTensor((x.shape[0], self.k, self.coordinates), dtype="float32"),
+            keras.KerasTensor((x.shape[0], len(self.which)), dtype="int32"),
+            keras.KerasTensor((x.shape[0], len(self.which), self.coordinates), dtype="float32"),
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates, "k": self.k}
+        return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates, "which": self.which}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -102,7 +117,7 @@ class LocalOutlierFactor(Fitted):
         super().__init__(**kwargs)
         self.rows, self.coordinates = int(rows), int(coordinates)
         self.k = max(1, min(self.K, rows // 2))
-        self.neighbours = Neighbours(rows, coordinates, self.k)
+        self.neighbours = Neighbours(rows, coordinates, range(1, self.k + 1))
 
     def build(self, input_shape: Any = None) -> None:
         self.neighbours.build()
