@@ -3,6 +3,7 @@
 Knows nothing of Keras: the arrays may come from any model.
 """
 
+from keras_ae.evaluation.factors import Disentanglement, disentanglement
 from keras_ae.evaluation.novelty import Neighbours
 from keras_ae.evaluation.numbers import Number
 from keras_ae.evaluation.protocol import METRICS, evaluate
@@ -14,10 +15,12 @@ __all__ = [
     "LABELS",
     "METRICS",
     "Answer",
+    "Disentanglement",
     "Evaluation",
     "Neighbours",
     "Number",
     "Verdict",
+    "disentanglement",
     "evaluate",
     "judge",
 ]
