@@ -5,9 +5,9 @@ STAMP := .venv/.installed
 PEERS := .bench/.installed
 WEB := keras_ae/web/index.html
 NODE := examples/deploy/node_modules/.package-lock.json
-WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js) $(wildcard web/src/* web/public/*)
+WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js licenses.mjs) $(wildcard web/src/* web/public/*)
 
-.PHONY: demo test lint types docs web bench constraints clean
+.PHONY: demo test lint types docs web bench constraints release-check clean
 
 demo: $(STAMP)
 	$(BIN)/keras-ae fit digits --out saved_models/digits
@@ -65,5 +65,17 @@ constraints: $(STAMP)
 	{ echo "# What is tested together, on Python 3.11. Regenerate: make constraints"; \
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip freeze --exclude-editable; } > constraints.txt
 
+# What docs/releasing.md asks of a machine; leaves wheel, sdist and lists of what is in them (CycloneDX) in dist/.
+release-check: $(STAMP) $(WEB)
+	rm -rf dist .release
+	$(BIN)/uv build --quiet
+	$(BIN)/uv tool run --quiet --from twine==7.0.0 twine check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/python -m pytest -m slow tests/test_release.py
+	$(BIN)/uv venv --quiet --python $(PYTHON) .release
+	VIRTUAL_ENV=.release $(BIN)/uv pip install --quiet dist/*.whl
+	$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py environment .release/bin/python \
+	  --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
+	cd web && npm sbom --omit dev --sbom-format cyclonedx >../dist/sbom-web.json
+
 clean:
-	rm -rf .venv .bench build dist site *.egg-info web/node_modules examples/deploy/node_modules keras_ae/web
+	rm -rf .venv .bench .release build dist site *.egg-info web/node_modules examples/deploy/node_modules keras_ae/web

@@ -65,3 +65,18 @@ def node() -> list[str]:
     if shutil.which("node") is None or not (programs / "node_modules/onnxruntime-node").is_dir():
         pytest.skip("no Node.js, or onnxruntime-node is not installed in examples/deploy")
     return ["node", str(programs / "run.mjs")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_artifact: Path) -> Path:
+    """A working folder that holds `saved_models/digits`, without XLA, whose compiler takes longer than these epochs."""
+    from keras_ae.resident import ResidentModel
+
+    compile_model = ResidentModel.compile
+    monkeypatch.setattr(
+        ResidentModel, "compile", lambda *args, **kwargs: compile_model(*args, **{**kwargs, "jit_compile": False})
+    )
+    (tmp_path / "saved_models").mkdir()
+    (tmp_path / "saved_models/digits").symlink_to(digits_artifact, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

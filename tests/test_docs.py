@@ -42,21 +42,6 @@ def _application():
     return typer.main.get_command(app)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch, digits_artifact):
-    """A working folder that holds `saved_models/digits`, without XLA, whose compiler takes longer than these epochs."""
-    from keras_ae.resident import ResidentModel
-
-    compile_model = ResidentModel.compile
-    monkeypatch.setattr(
-        ResidentModel, "compile", lambda *args, **kwargs: compile_model(*args, **{**kwargs, "jit_compile": False})
-    )
-    (tmp_path / "saved_models").mkdir()
-    (tmp_path / "saved_models/digits").symlink_to(digits_artifact, target_is_directory=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if page.name != "CONTRIBUTING.md" and any(_blocks(page, "python"))],
