@@ -17,7 +17,7 @@ import numpy as np
 import keras_ae
 from keras_ae import bench, runtime
 from keras_ae.data import Splits
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.data.tables import Rows
 from keras_ae.judging import evaluate_artifact
 

@@ -69,6 +69,7 @@ def config_of(manifest: Mapping[str, Any]) -> str:
         "stride": window.get("stride"),
         "time": window.get("time"),
         "on_error": "skip" if manifest.get("rows_skipped") else None,
+        "stream": bool(manifest.get("stream")) or None,
     }
     tables = {"options": asked["options"], "schema": _schema(manifest)}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]

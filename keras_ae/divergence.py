@@ -19,8 +19,8 @@ class Divergence(SpanCallback):
     """Looks at each term at the end of each span of steps. Where one is NaN or infinite, the weights of the last good
     copy come back, and the steps since then run again one by one, to find the one that does it.
 
-    Off resident rows there is a copy an epoch, and nothing is run again: `lower_learning_rate` goes on from that copy
-    with the rows that come next.
+    Of a stream there is a copy at each span. Off resident rows there is one an epoch, and nothing is run again:
+    `lower_learning_rate` goes on from that copy with the rows that come next.
 
     Args:
         action: `stop`, or `lower_learning_rate`: the steps are learned from again at `factor` of the rate.
@@ -54,7 +54,8 @@ class Divergence(SpanCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         position = self.model.position
-        if self._good is None or (position is not None and position - self._at >= _STEPS):
+        is_far = position is not None and (self.model.streams or position - self._at >= _STEPS)
+        if self._good is None or is_far:
             self._at, self._good = position or 0, self._reader.read()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -112,8 +113,12 @@ class Divergence(SpanCallback):
                 return found, step + 1, self._rows(step)
         return terms, None, None  # a callback changed something between the steps
 
-    def _rows(self, step: int) -> tuple[int, ...]:
-        """Rows of a step that make the loss infinite alone, or all of them."""
+    def _rows(self, step: int) -> tuple[int, ...] | None:
+        """Rows of a step that make the loss infinite alone, or all of them; None of a stream, whose rows have no number
+        to be found by.
+        """
+        if self.model.streams:
+            return None
         index, rows = self.model.rows_of(step)
         alone = [
             bool(_not_finite(self.model.evaluate(_one(rows, i), batch_size=1, verbose=0, return_dict=True)))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact, runtime
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.errors import InputError, KerasAEError
 from keras_ae.provenance import fitted_splits, known_labels
 from keras_ae.views import plane, view

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_ae import runtime
 from keras_ae.data.columns import features, rows
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation, evaluate
 from keras_ae.evaluation.protocol import Progress

@@ -15,7 +15,7 @@ from keras_ae import artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
 from keras_ae.data import ColumnStatistics, Splits, Statistics, fit_columns, fit_scaling, load_source, split
 from keras_ae.data.columns import layout
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.divergence import Divergence
 from keras_ae.errors import InputError
 from keras_ae.labelling import Labels, labels_of
@@ -85,13 +85,15 @@ def fit(
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
     strategy: Any = None,
+    stream: bool | None = None,
     **options: Any,
 ) -> Fitted:
     """Splits, scales, trains, measures and, with `out`, exports and verifies: raw data in, a proven artifact out.
 
     Args:
-        source: `digits`, `mnist`, ..., a file, a folder of images, an array (rows, ...), a DataFrame or a dictionary of
-            columns; or what `keras_ae.data.load_source` made of one, with columns dropped or their kinds given.
+        source: `digits`, `mnist`, ..., a file, a folder or a glob of files, a folder of images, a
+            `pyarrow.dataset.Dataset`, an array (rows, ...), a DataFrame or a dictionary of columns; or what
+            `keras_ae.data.load_source` made of one, with columns dropped or their kinds given.
         out: folder of the artifact, new or to be replaced; nothing is left there unless everything is verified.
         recipe: a key of `keras_ae.recipes.RECIPES`.
         latent_dim: numbers in z; by default 16, or half the features where they are few.
@@ -114,6 +116,8 @@ def fit(
             goes on from its newest whole checkpoint, and ends as if it had not been.
         strategy: a `tf.distribute.Strategy` that trains on several devices; of several workers, each of which calls
             this, the first writes the artifact.
+        stream: read rows anew each epoch instead of holding them, as `load_source` says; by default where a table is
+            large.
         on_divergence: `stop` where a term of the loss is not finite, or `lower_learning_rate` and go on.
         **options: of the recipe and the network.
 
@@ -146,7 +150,9 @@ def fit(
         contextlib.ExitStack() as scope,
     ):
         column = labels if isinstance(labels, str) else None
-        data = source if isinstance(source, Source) else load_source(source, column)
+        data = source if isinstance(source, Source) else load_source(source, column, stream=stream)
+        if data.stream is not None and strategy is not None:
+            raise InputError("A stream trains on one device. Received: a strategy besides.")
         splits = split(data, seed, test)
         statistics = _statistics(data, splits)
         schema = statistics.schema if isinstance(statistics, ColumnStatistics) else None
@@ -155,7 +161,7 @@ def fit(
         asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
         if run is not None:
             also = {"columns": schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
-            run.begin(asked | also | _of_data(splits, known))
+            run.begin(asked | also | _of_data(data, splits, known))
             if run.found is not None:
                 progress(f"going on after {run.found}", None)
         shape = splits.train.shape[1:]
@@ -180,7 +186,10 @@ def fit(
             raise InputError(f"{error}{given}") from error
         _check_sign(model, data)
 
-        what = f"training {recipe} on {len(splits.train):,} rows of {'x'.join(map(str, shape))}"
+        streamed = None if data.stream is None else data.stream.labelled(known.classes)
+        rows = len(splits.train) if streamed is None else streamed.rows
+        how = "" if streamed is None else f", streamed from {streamed.describe()['files']:,} files"
+        what = f"training {recipe} on {rows:,} rows of {'x'.join(map(str, shape))}{how}"
         progress(what, None)
         training = train(
             model,
@@ -194,6 +203,7 @@ def fit(
             on_epoch=lambda done, of: progress(what, done / of),
             run=run,
             divergence=divergence,
+            stream=streamed,
         )
         scope.close()
         if dtype == "bfloat16" or strategy is not None:
@@ -220,6 +230,7 @@ def fit(
             "scaling": "shared" if statistics.shared else "per feature",
             "splits": splits.describe(),
             "duplicates": splits.duplicates,
+            "stream": None if streamed is None else streamed.describe(),
             "training": {
                 "epochs": training.epochs,
                 "best_epoch": training.best_epoch,
@@ -243,9 +254,10 @@ def fit(
         return Fitted(model, splits, training, manifest, None if out is None else Path(out), seconds)
 
 
-def _of_data(splits: Splits, known: Labels) -> dict[str, Any]:
+def _of_data(data: Source, splits: Splits, known: Labels) -> dict[str, Any]:
     """What a run's data and libraries are, to tell it from another."""
     return {
+        **({} if data.stream is None else {"stream": data.stream.describe()}),
         "data": {name: part["sha256"] for name, part in splits.describe().items()},
         "labels": {name: hashlib.sha256(y.tobytes()).hexdigest() for name, y in known.learned.items()},
         "versions": versions(),

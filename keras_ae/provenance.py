@@ -9,7 +9,7 @@ import numpy as np
 from keras_ae.data import load_source, split
 from keras_ae.data.labels import UNKNOWN, Classes
 from keras_ae.data.schema import Schema
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.data.windows import Windowing
 from keras_ae.errors import InputError
@@ -56,6 +56,7 @@ def source_of(manifest: dict[str, Any], source: Any = None) -> Source:
         schema,
         () if schema is not None else manifest.get("dropped", ()),
         manifest.get("rows_skipped", False),
+        stream=bool(manifest.get("stream")) or None,
     )
 
 

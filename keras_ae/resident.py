@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_ae.replicas import scalars_of_workers
 from keras_ae.shuffling import batches_of, order_of
+from keras_ae.streaming import Blocks, is_stream
 
 _MOST_BYTES = 4 << 30
 _STEPS_COMPILED = 256
@@ -43,7 +44,7 @@ class _Rows:
     new trace. Not a Keras attribute: a saved model holds no data.
 
     `position` is how many steps of the epoch are done, None where no `fit` goes on; `loop` runs them, each of `batch`
-    rows.
+    rows. Of a stream only the block from step `first` on is resident; an epoch has `streamed` rows then.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,8 @@ class _Rows:
         self.position: int | None = None
         self.loop: Any = None
         self.batch_size = 0
+        self.first = 0
+        self.streamed: int | None = None
 
     def put(self, name: str, arrays: Arrays) -> Arrays:
         """Puts rows under a name; gives back those that were there, for who must put them back."""
@@ -64,6 +67,12 @@ class _Rows:
             variable.assign(arrays[key])
         return before
 
+    def take(self, block: dict[str, Any], first: int) -> None:
+        """Puts the rows of a stream's block in the place of those before."""
+        self.first = first
+        for key, variable in self.variables["train"].items():
+            variable.assign(block[key])
+
     def visit(self, order: Any) -> None:
         """Sets the order in which an epoch visits the rows to train on."""
         if self.order is None:
@@ -73,12 +82,15 @@ class _Rows:
 
     def release(self) -> None:
         """Gives the memory back; what was traced stays."""
-        self.position = self.loop = None
+        self.position = self.loop = self.streamed = None
+        self.first = 0
         for variable in [v for held in self.variables.values() for v in held.values()]:
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
         self.visit(tf.zeros((0,), tf.int32))
 
     def count(self, name: str) -> int:
+        if name == "train" and self.streamed is not None:
+            return self.streamed
         return int(tf.shape(next(iter(self.variables[name].values())))[0])
 
     def batch(self, name: str, start: Any, size: Any) -> Any:
@@ -132,13 +144,14 @@ class _Loop:
 
     def span(self, first: int, last: int, size: int) -> dict[str, Any]:
         """Runs steps `first` to `last`, of `size` rows each but for the last one of an epoch."""
-        rows = self.rows.count(self.name)
+        rows, resident = self.rows.count(self.name), self.rows.first if self.name == "train" else 0
         whole = min(last, rows // size)
         logs: dict[str, Any] = {}
         if whole > first:
-            logs = self.whole(tf.constant(first * size), tf.constant(whole - first), self.size(size))
+            start = tf.constant((first - resident) * size)
+            logs = self.whole(start, tf.constant(whole - first), self.size(size))
         if whole < last:
-            logs = self.short(tf.constant(whole * size), tf.constant(1), tf.constant(rows % size))
+            logs = self.short(tf.constant((whole - resident) * size), tf.constant(1), tf.constant(rows % size))
         return logs
 
     def prepare(self, size: int) -> None:
@@ -207,7 +220,10 @@ class ResidentModel(keras.Model):
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `fit`. Arrays without targets stay resident while it runs, and steps run many to a call unless
         `compile` was given `steps_per_execution` or a callback looks at single batches. Too many of them, and those
-        that a strategy distributes, go through Keras's input pipeline, in the same order."""
+        that a strategy distributes, go through Keras's input pipeline, in the same order. A stream of rows
+        (`keras_ae.data.streams.Stream`) is resident block by block."""
+        if is_stream(x):
+            return self._fit_stream(x, y, batch_size or _BATCH, **kwargs)
         if not self.compiled or not self._are_arrays(x) or y is not None or self._asks_for_more(kwargs):
             with scalars_of_workers():
                 return super().fit(x, y, batch_size=batch_size, **kwargs)
@@ -229,6 +245,29 @@ class ResidentModel(keras.Model):
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         self._put_validation(kwargs, batch, a_call)
         spans, steps = _spans(rows, batch, a_call)
+        return self._fit_spans(spans, steps, a_call, **kwargs)
+
+    def _fit_stream(self, stream: Any, y: Any, batch_size: int, **kwargs: Any) -> Any:
+        if y is not None or not self.compiled or self._asks_for_more(kwargs) or _is_distributed():
+            raise ValueError("A stream must train a compiled model on one device, without targets or other arguments.")
+        batch = min(batch_size, stream.rows)
+        seed = int(keras.random.randint((), 0, 2**31 - 1)) if kwargs.pop("shuffle", True) else None
+        self._started = time.perf_counter()
+        wanted = {tensor.name: (tuple(tensor.shape[1:]), tensor.dtype) for tensor in self.inputs}
+        a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
+        epochs = range(kwargs.get("initial_epoch", 0), kwargs.get("epochs", 1))
+        blocks = Blocks(stream, wanted, batch, a_call, seed, epochs)
+        a_call = blocks.steps_a_block
+        self._rows.put("train", blocks.empty())
+        self._rows.visit(np.arange(blocks.size, dtype="int32"))
+        self._rows.streamed = stream.rows
+        kwargs["callbacks"] = [_Epochs(self._rows, None), *_as_list(kwargs.get("callbacks"))]
+        self._put_validation(kwargs, batch, a_call)
+        steps = math.ceil(stream.rows / batch)
+        with blocks.raising():
+            return self._fit_spans(blocks.dataset(), steps, a_call, **kwargs)
+
+    def _fit_spans(self, spans: tf.data.Dataset, steps: int, a_call: int, **kwargs: Any) -> Any:
         if self.optimizer is not None and not self.optimizer.built:
             # A graph that makes variables is traced again without.
             self.optimizer.build(self.trainable_variables)
@@ -267,13 +306,18 @@ class ResidentModel(keras.Model):
     def position(self, steps: int) -> None:
         self._rows.position = steps
 
+    @property
+    def streams(self) -> bool:
+        """Whether a `fit` on a stream goes on: steps before the last span can't run again."""
+        return self._rows.streamed is not None
+
     def run_steps(self, first: int, last: int) -> dict[str, Any]:
         """Runs steps `first` to `last` of the epoch that goes on, once more; gives the means of its terms."""
         return self._rows.loop.span(first, last, self._rows.batch_size)
 
     def rows_of(self, step: int) -> tuple[np.ndarray, Arrays]:
         """Which training rows a step of the epoch that goes on has, by index; and the rows."""
-        start = step * self._rows.batch_size
+        start = (step - self._rows.first) * self._rows.batch_size
         index = self._rows.order[start : start + self._rows.batch_size].numpy()
         rows = self._rows.variables["train"].items()
         return index, {key: tf.gather(variable, index).numpy() for key, variable in rows}
@@ -296,13 +340,17 @@ class ResidentModel(keras.Model):
 
         def function(iterator: Any) -> Any:
             spec = getattr(iterator, "element_spec", None)
-            if not isinstance(spec, dict) or set(spec) != {"first", "last", "batch"}:
+            if not isinstance(spec, dict) or set(spec) - {"rows"} != {"first", "last", "batch"}:
                 return otherwise(iterator)
-            span = {key: int(value) for key, value in next(iterator).items()}
+            element = next(iterator)
+            block = element.pop("rows", None)
+            span = {key: int(value) for key, value in element.items()}
             if name != "train":
                 return loop.span(span["first"], span["last"], span["batch"])
             rows = self._rows
             rows.loop, rows.batch_size = loop, span["batch"]
+            if block is not None:
+                rows.take(block, span["first"])
             if self._started is not None:
                 loop.prepare(span["batch"])
                 self.seconds_to_first_step, self._started = time.perf_counter() - self._started, None

@@ -23,7 +23,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from keras_ae import pipeline, storage
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.data.tables import Rows
 from keras_ae.errors import InputError
 from keras_ae.likelihood import log_likelihood

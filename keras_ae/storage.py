@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_ae import __version__, artifact
 from keras_ae.data import split
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.errors import ArtifactError, ExportError, InputError
 from keras_ae.export import (
     EXPORTERS,

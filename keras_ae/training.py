@@ -13,6 +13,7 @@ from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.checkpoints import Checkpoints
 from keras_ae.data import ColumnStatistics, Splits, Statistics
 from keras_ae.data.labels import UNKNOWN
+from keras_ae.data.streams import Stream
 from keras_ae.divergence import Divergence
 from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
 from keras_ae.labelling import Labels
@@ -79,8 +80,10 @@ def train(
     on_epoch: Callable[[int, int], None] = lambda done, of: None,
     run: Run | None = None,
     divergence: Divergence | None = None,
+    stream: Stream | None = None,
 ) -> Training:
-    """Trains in place, with the labels of each split if there are any.
+    """Trains in place, with the labels of each split if there are any; on a stream, where there is one, of which the
+    splits are samples then.
 
     Scaling and the linear path come from statistics of the training rows; then Adam, whose learning rate falls along a
     cosine and at each plateau; the weights of the best validated epoch are kept, the start among them. With a run that
@@ -91,10 +94,11 @@ def train(
         DivergenceError: where a term of the loss is not finite.
         Interrupted: after SIGTERM or Ctrl-C, with a run.
     """
-    batch_size = batch_size or default_batch_size(len(splits.train))
-    epochs = default_epochs(len(splits.train), batch_size) if epochs is None else epochs
+    rows = len(splits.train) if stream is None else stream.rows
+    batch_size = batch_size or default_batch_size(rows)
+    epochs = default_epochs(rows, batch_size) if epochs is None else epochs
     start(model, splits.train, statistics)
-    model.compile(_optimizer(model, len(splits.train)))
+    model.compile(_optimizer(model, rows))
     started = time.perf_counter()
     history: dict[str, list[float]] = {}
     best_epoch = 0
@@ -120,8 +124,8 @@ def train(
         others.append(divergence or Divergence())
         checkpoints = [] if run is None else [Checkpoints(run, epochs, others)]
         fitted = model.fit(
-            splits.train,
-            labels.learned.get("train"),
+            splits.train if stream is None else stream,
+            labels.learned.get("train") if stream is None else None,
             batch_size=batch_size,
             epochs=epochs,
             validation_data=splits.validation if y is None else (splits.validation, y),

@@ -220,7 +220,7 @@ def test_a_damaged_image_is_refused_or_read_but_never_crashes(tmp_path, position
 
 def test_a_folder_without_images_is_refused(tmp_path):
     file_of(tmp_path, "notes.txt", "hello")
-    assert "must hold images" in refusal(tmp_path, load_source)
+    assert "must hold files" in refusal(tmp_path, load_source)
 
 
 # Round trips

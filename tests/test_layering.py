@@ -14,7 +14,7 @@ ROOT = PACKAGE.parent
 
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
-    ("errors", "processor", "replicas", "shuffling", "signatures"),
+    ("errors", "processor", "replicas", "shuffling", "signatures", "streaming"),
     ("data",),
     (
         "alarms",

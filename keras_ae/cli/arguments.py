@@ -30,7 +30,10 @@ class Engine(StrEnum):
 
 Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an artifact.")]
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet.")]
+Input = Annotated[
+    Path,
+    typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet; a folder or a quoted glob of them."),
+]
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .npz, .csv or .parquet.")]
 

@@ -30,7 +30,8 @@ def fit(
     source: Annotated[
         str,
         typer.Argument(
-            help="digits, mnist, fashion_mnist, cifar10, a file (.npy, .npz, .csv, .parquet) or a folder of images."
+            help="digits, mnist, fashion_mnist, cifar10; a file (.npy, .npz, .csv, .parquet), a folder or a quoted "
+            "glob of such files; or a folder of images."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact: new, empty, or one to replace.")],
@@ -105,6 +106,14 @@ def fit(
     time: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a series: when. [default: the column of dates, if any]")
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read .csv or .parquet anew each epoch instead of holding it. [default: above 256 MB]",
+            show_default=False,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -134,7 +143,7 @@ def fit(
     windowing = None if window is None else Windowing.asked(window, stride, time)
     if windowing is None and (stride, time) != (None, None):
         raise InputError("`--stride` and `--time` are of windows, and need `--window`.")
-    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing)
+    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing, stream)
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with tensorflow_imported("Training"):

@@ -2,10 +2,12 @@
 
 from keras_ae.data.batches import read_batches
 from keras_ae.data.columns import ColumnStatistics, fit_columns
+from keras_ae.data.kinds import infer, schema_of
 from keras_ae.data.output import write_batches, write_rows
 from keras_ae.data.preprocessing import Statistics, fit_scaling
-from keras_ae.data.schema import Column, Schema, infer, schema_of
-from keras_ae.data.sources import BUILTIN, Source, load_source
+from keras_ae.data.schema import Column, Schema
+from keras_ae.data.source import Source
+from keras_ae.data.sources import BUILTIN, load_source
 from keras_ae.data.splits import Splits, split
 from keras_ae.data.tables import Rows, check_finite, read_rows
 from keras_ae.data.windows import Windowing

@@ -30,6 +30,25 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, eq=False)
+class Coded(Sequence[Any]):
+    """Cells of a column (rows,) by their different values, so that each is looked at once.
+
+    Attributes:
+        values: None for one that is missing.
+        codes: position of each cell's value, (rows,).
+    """
+
+    values: list[Any]
+    codes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self.values[self.codes[row]]
+
+
 @dataclass(frozen=True)
 class Cells:
     """A table, or some rows of one.
@@ -150,13 +169,25 @@ def _parquet_cells(path: Path, without: tuple[str, ...], most: int | None) -> It
 
 def cells_of_arrow(table: Any, source: str, start: int = 0) -> Cells:
     """Cells of a pyarrow table or record batch, whose first row has the number `start` in its source."""
-    columns = {name: _parquet_column(table.column(i)) for i, name in enumerate(table.schema.names)}
+    columns = {name: arrow_column(table.column(i)) for i, name in enumerate(table.schema.names)}
     return Cells(columns, source, "row", range(start, start + table.num_rows))
 
 
-def _parquet_column(column: Any) -> Any:
+def arrow_column(column: Any) -> Any:
+    """Cells of an Arrow array: numbers as float64 with NaN, times without zone as datetime64, anything
+    else by its values.
+    """
     import pyarrow as pa
 
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return [_known(cell) for cell in column.to_pylist()]
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        return column.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
+    if pa.types.is_nested(kind):
+        return [_known(cell) for cell in column.to_pylist()]
+    coded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
+    values = [*map(_known, coded.dictionary.to_pylist()), None]
+    return Coded(values, coded.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype("int64"))

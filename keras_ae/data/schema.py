@@ -2,30 +2,20 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_ae.data.cells import Cells, Problem, cells_of
+from keras_ae.data.cells import Cells, Coded, Problem
+from keras_ae.data.values import FALSE, TRUE, level_of, listed, moment_of, number_of
 from keras_ae.errors import InputError
 
 KINDS = ("numeric", "categorical", "boolean", "datetime")
-MOST_LEVELS = 64
-"""Of a category: the most frequent ones. A level beyond them, and one that is not known, is none of them."""
-_FEWEST_OF_LEVEL = 2
-_MOST_DISTINCT = 0.5
-"""Share of different texts in a column from which on it names rows and does not describe them."""
-_MOSTLY = 0.9
-"""Share of cells that must be of a kind for the column to be so; the others are errors then, not categories."""
-_TRUE = frozenset({"true", "yes", "t", "y", "1", "1.0"})
-_FALSE = frozenset({"false", "no", "f", "n", "0", "0.0"})
 _DAY = 86_400.0
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -181,41 +171,6 @@ def check_problems(problems: Sequence[Problem]) -> None:
         raise InputError(f"{problems[0].message}{more}")
 
 
-def infer(cells: Cells, given: Mapping[str, Mapping[str, Any]] | None = None) -> Schema:
-    """The kinds of a table's columns from their cells.
-
-    Texts of dates are `datetime`, yes and no or true and false `boolean`, numbers `numeric`, other texts `categorical`.
-    Where nearly all cells are of a kind, the others are errors. A column whose texts nearly all differ, which names
-    rows and does not describe them, or that has no values, is left out, and noted.
-
-    Args:
-        cells: to look at.
-        given: what is known better, by column: `kind`, `nullable`, `levels`, `format`, `transform`, or
-            `{"kind": "drop"}`.
-
-    Raises:
-        InputError: for a column that is not there, a kind or key that is not known, or a table without columns left.
-    """
-    given = given or {}
-    _check_given(cells, given)
-    columns, dropped, notes = [], [], []
-    rows = len(cells) - len({problem.row for problem in cells.problems})
-    for name, column in cells.columns.items():
-        of = dict(given.get(name, {}))
-        if of.get("kind") == "drop":
-            dropped.append(name)
-            continue
-        found = _column(name, column, of, rows)
-        if isinstance(found, str):
-            dropped.append(name)
-            notes.append(f"column {name} is left out: {found}")
-        else:
-            columns.append(found)
-    if not columns:
-        raise InputError(f"{cells.source} must have a column to learn from. {'; '.join(notes)}.")
-    return Schema(tuple(columns), tuple(dropped), tuple(notes))
-
-
 def read_given(given: str) -> dict[str, dict[str, Any]]:
     """What JSON, or a file of it, says about columns: `{"column": "kind"}` or `{"column": {"kind": ..., ...}}`."""
     try:
@@ -227,124 +182,17 @@ def read_given(given: str) -> dict[str, dict[str, Any]]:
     return {name: {"kind": of} if isinstance(of, str) else of for name, of in content.items()}
 
 
-def _check_given(cells: Cells, given: Mapping[str, Any]) -> None:
-    keys = ("kind", "nullable", "levels", "format", "transform")
-    for name, of in given.items():
-        if name not in cells.columns:
-            raise InputError(f"A schema must be of columns of {cells.source}. Received: {name!r}.")
-        if not isinstance(of, Mapping) or set(of) - set(keys):
-            raise InputError(f"The schema of column {name} must be of {', '.join(keys)}. Received: {of!r}.")
-        if "kind" in of and of["kind"] not in (*KINDS, "drop"):
-            raise InputError(f"The kind of column {name} must be one of {', '.join(KINDS)}, drop. Got: {of['kind']!r}.")
-        if of.get("transform") not in (None, "quantile", "linear"):
-            raise InputError(f"The transform of column {name} must be quantile or linear. Got: {of['transform']!r}.")
-
-
-def _column(name: str, cells: Any, given: dict[str, Any], rows: int) -> Column | str:
-    """A column, or why there is none."""
-    known = _values(cells)
-    if not known and "kind" not in given:
-        return "it has no values"
-    kind = given.pop("kind", None) or _kind(known)
-    if kind is None:
-        return f"{len(set(map(_level, known))):,} different texts in {len(known):,} cells name rows"
-    nullable = bool(given.pop("nullable", len(known) < rows))
-    levels = tuple(str(level) for level in given.pop("levels", ()))
-    column = Column(name, kind, nullable, levels, **given)
-    if kind == "categorical" and not column.levels:
-        counts = Counter(map(_level, known))
-        frequent = [level for level, count in counts.most_common(MOST_LEVELS) if count >= _FEWEST_OF_LEVEL]
-        column = replace(column, levels=tuple(frequent or [level for level, _ in counts.most_common(MOST_LEVELS)]))
-    if kind == "boolean" and not column.levels:
-        words = {word.lower() in _TRUE: word for word in known if isinstance(word, str)}
-        column = replace(column, levels=(words[False], words[True]) if len(words) == 2 else ())
-    if kind == "datetime" and column.origin is None:
-        dates = [moment for cell in known if (moment := _moment(cell, column.format)) is not None]
-        first = min(dates, default=datetime(2000, 1, 3))
-        column = replace(column, origin=(first.date() - timedelta(days=first.weekday())).isoformat())
-    return column
-
-
-def _values(cells: Any) -> list[Any]:
-    """The cells that are not missing."""
-    return [cell for cell in _listed(cells) if cell is not None]
-
-
-def _listed(cells: Any) -> list[Any]:
-    """Cells of a column, None for one that is missing."""
-    if not isinstance(cells, np.ndarray):
-        return list(cells)
-    plain = cells.astype("datetime64[us]") if cells.dtype.kind == "M" else cells
-    return [None if cell != cell else cell for cell in plain.tolist()]
-
-
-def _kind(known: list[Any]) -> str | None:
-    """Of the cells that are not missing; None for texts that nearly all differ."""
-    tests: dict[str, Callable[[Any], bool]] = {
-        "boolean": lambda cell: isinstance(cell, bool) or (isinstance(cell, str) and _is_word(cell)),
-        "numeric": lambda cell: _number(cell) is not None,
-        "datetime": lambda cell: _moment(cell, None) is not None,
-    }
-    for kind, test in tests.items():
-        share = sum(map(test, known)) / len(known)
-        if share == 1.0 or (share >= _MOSTLY and kind != "boolean"):
-            return kind
-    distinct = len(set(map(_level, known)))
-    return None if distinct > max(MOST_LEVELS / 4, _MOST_DISTINCT * len(known)) else "categorical"
-
-
-def _is_word(cell: str) -> bool:
-    return cell.lower() in _TRUE | _FALSE and not cell[0].isdigit()
-
-
-def _number(cell: Any) -> float | None:
-    if isinstance(cell, str):
-        try:
-            number = float(cell)
-        except ValueError:
-            return None
-        return number if cell.isascii() and "_" not in cell else None
-    return float(cell) if isinstance(cell, int | float | np.number) or type(cell).__name__ == "Decimal" else None
-
-
-def _level(cell: Any) -> str:
-    """A category's name: a whole number has no decimals, whatever it was stored as."""
-    if isinstance(cell, bool | np.bool_):
-        return str(bool(cell)).lower()
-    if isinstance(cell, float | np.floating) and float(cell).is_integer():
-        return str(int(cell))
-    return str(cell)
-
-
-def _moment(cell: Any, form: str | None) -> datetime | None:
-    """A date and time without zone, of UTC where the cell has one."""
-    if isinstance(cell, str):
-        try:
-            moment = datetime.strptime(cell, form) if form else datetime.fromisoformat(cell)
-        except ValueError:
-            return None
-        if form is None and cell.isdigit():
-            return None  # 20240131 is a number
-    elif isinstance(cell, datetime):
-        moment = cell
-    elif isinstance(cell, date):
-        moment = datetime(cell.year, cell.month, cell.day)
-    else:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
 def seconds_of(cells: Cells, name: str) -> np.ndarray:
     """Times of rows, a column, as seconds since the first; numbers as they are.
 
     Raises:
         InputError: for a cell that is neither.
     """
-    stamps = _listed(cells.columns[name])
-    moments = [_moment(cell, None) for cell in stamps]
+    stamps = listed(cells.columns[name])
+    moments = [moment_of(cell, None) for cell in stamps]
     if all(moment is not None for moment in moments):
         return np.array([(moment - moments[0]).total_seconds() for moment in moments])  # type: ignore[operator]
-    numbers = [_number(cell) for cell in stamps]
+    numbers = [number_of(cell) for cell in stamps]
     for row, number in enumerate(numbers):
         if number is None or not math.isfinite(number):
             raise InputError(f"{cells.where(row, name)}: {_RULES['datetime']}, or a number. Received: {stamps[row]!r}.")
@@ -356,11 +204,20 @@ def _encoded(column: Column, cells: Any) -> tuple[np.ndarray, dict[int, Any]]:
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "biuf" and column.kind == "numeric":
         with np.errstate(over="ignore"):
             numbers = cells.astype("float64").astype("float32")
-        return numbers, {int(i): cells[i].item() for i in np.flatnonzero(np.isinf(numbers))}
+        infinite = np.flatnonzero(np.isinf(numbers))
+        numbers[infinite] = np.nan
+        return numbers, {int(i): cells[i].item() for i in infinite}
+    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M" and column.kind == "datetime":
+        days = (cells - np.datetime64(str(column.origin))) / np.timedelta64(1, "D")
+        return days.astype("float32"), {}
+    if isinstance(cells, Coded):
+        of_values, wrong_values = _encoded(column, cells.values)
+        wrong_rows = np.flatnonzero(np.isin(cells.codes, list(wrong_values)))
+        return of_values[cells.codes], {int(i): cells.values[cells.codes[i]] for i in wrong_rows}
     convert = _CONVERT[column.kind](column)
     wrong: dict[int, Any] = {}
     numbers = np.full(len(cells), np.nan)
-    for row, cell in enumerate(_listed(cells)):
+    for row, cell in enumerate(listed(cells)):
         if cell is not None:
             number = convert(cell)
             if number is None or not abs(number) < _LARGEST:
@@ -375,13 +232,13 @@ _LARGEST = float(np.finfo("float32").max)
 
 def _to_code(column: Column) -> Callable[[Any], float | None]:
     codes = {level: float(i) for i, level in enumerate(column.levels)}
-    return lambda cell: codes.get(_level(cell), -1.0)
+    return lambda cell: codes.get(level_of(cell), -1.0)
 
 
 def _to_boolean(column: Column) -> Callable[[Any], float | None]:
     def convert(cell: Any) -> float | None:
-        word = _level(cell).lower()
-        return 1.0 if word in _TRUE else 0.0 if word in _FALSE else None
+        word = level_of(cell).lower()
+        return 1.0 if word in TRUE else 0.0 if word in FALSE else None
 
     return convert
 
@@ -390,14 +247,14 @@ def _to_days(column: Column) -> Callable[[Any], float | None]:
     origin = datetime.fromisoformat(str(column.origin))
 
     def convert(cell: Any) -> float | None:
-        moment = _moment(cell, column.format)
+        moment = moment_of(cell, column.format)
         return None if moment is None else (moment - origin).total_seconds() / _DAY
 
     return convert
 
 
 _CONVERT: dict[str, Callable[[Column], Callable[[Any], float | None]]] = {
-    "numeric": lambda column: _number,
+    "numeric": lambda column: number_of,
     "categorical": _to_code,
     "boolean": _to_boolean,
     "datetime": _to_days,
@@ -427,8 +284,3 @@ def _cell(column: Column, value: float) -> Any:
     moment = datetime.fromisoformat(str(column.origin)) + timedelta(seconds=round(value * _DAY) if column.clock else 0)
     moment = moment if column.clock else moment + timedelta(days=round(value))
     return moment.strftime(column.format) if column.format else (moment if column.clock else moment.date()).isoformat()
-
-
-def schema_of(table: Any) -> Schema:
-    """The schema of a DataFrame or a dictionary of columns."""
-    return infer(cells_of(table))

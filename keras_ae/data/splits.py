@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
+from keras_ae.data.streams import Stream
 from keras_ae.errors import InputError
 
 MIN_ROWS = 10
 _SHARE = 0.1
-_MOST = {"validation": 5_000, "calibration": 2_000, "test": 10_000}
+MOST = {"validation": 5_000, "calibration": 2_000, "test": 10_000}
+"""Rows of each part beside those that train."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Splits:
 def split(source: Source, seed: int, test: bool = True) -> Splits:
     """Splits by seed: a tenth each for validation (at most 5,000 rows), calibration (2,000) and, unless the source
     brings its own, test (10,000); the rest trains. Without `test` none are kept for it, and validation rows stand in.
-    Rows of one group, such as windows of a series that overlap, stay together.
+    Rows of one group, such as windows of a series that overlap, stay together. Of a stream the parts are samples, by
+    the hash of the row whatever the seed (`keras_ae.data.streams`).
 
     Raises:
         InputError: for fewer than 10 rows, or rows that are all the same.
@@ -58,6 +61,8 @@ def split(source: Source, seed: int, test: bool = True) -> Splits:
         raise InputError(f"{source.name} must have at least {MIN_ROWS} rows to train on. Received: {len(x)}.")
     if (x == x[0]).all():
         raise InputError(f"{source.name} must have rows that differ. Received: {len(x)} rows that are all the same.")
+    if source.stream is not None:
+        return _of_samples(source.stream, test)
     order, ends = _order(source, np.random.default_rng(seed))
     parts: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray | None] = {}
@@ -68,7 +73,7 @@ def split(source: Source, seed: int, test: bool = True) -> Splits:
         parts[name] = x[index]
         labels[name] = None if source.rows.y is None else source.rows.y[index]
 
-    for name, most in _MOST.items():
+    for name, most in MOST.items():
         if name == "test" and source.test is None and not test:
             parts[name], labels[name] = parts["validation"], labels["validation"]
             continue
@@ -84,15 +89,23 @@ def split(source: Source, seed: int, test: bool = True) -> Splits:
     return Splits(**parts, duplicates=_duplicates(parts), labels=known if len(known) == len(labels) else None)
 
 
+def _of_samples(stream: Stream, test: bool) -> Splits:
+    samples = dict(stream.samples)
+    if not test:
+        samples["test"] = samples["validation"]
+    labels = {name: y for name, (_, y) in samples.items() if y is not None}
+    return Splits(**{name: x for name, (x, _) in samples.items()}, duplicates={}, labels=labels or None)
+
+
 def _order(source: Source, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rows in a random order, those of a group one after the other, and where a part may end."""
     groups = source.rows.groups
     if groups is None:
         return random.permutation(len(source.rows.x)), np.arange(1, len(source.rows.x) + 1)
     members = [np.flatnonzero(groups == group) for group in random.permutation(np.unique(groups))]
-    if len(members) < len(_MOST) + 1:
+    if len(members) < len(MOST) + 1:
         raise InputError(
-            f"{source.name} must be long enough for {len(_MOST) + 1} blocks of windows that don't overlap, of two "
+            f"{source.name} must be long enough for {len(MOST) + 1} blocks of windows that don't overlap, of two "
             f"windows each. Received: {len(members)}."
         )
     return np.concatenate(members), np.cumsum([len(rows) for rows in members])

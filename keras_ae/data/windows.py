@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.cells import Cells, cells_of, is_table, read_cells
-from keras_ae.data.schema import Column, Schema, check_problems, infer, seconds_of
+from keras_ae.data.kinds import infer
+from keras_ae.data.schema import Column, Schema, check_problems, seconds_of
 from keras_ae.data.tables import read_rows
 from keras_ae.errors import InputError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact, runtime
-from keras_ae.data.sources import Source
+from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.errors import InputError
 from keras_ae.evaluation import Evaluation

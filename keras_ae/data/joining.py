@@ -1,0 +1,181 @@
+"""Tables and files of rows, one or many, in memory or streamed, as one source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_ae.data.arrow import ArrowTable, TableRows, table_of_dataset, table_of_files
+from keras_ae.data.cells import Cells, read_cells
+from keras_ae.data.kinds import infer
+from keras_ae.data.schema import Schema, check_problems
+from keras_ae.data.shards import cells_of_shards, check_columns, is_many
+from keras_ae.data.source import Source
+from keras_ae.data.splits import MOST
+from keras_ae.data.streams import as_labels, survey
+from keras_ae.data.tables import TABLES, Rows, as_numbers, check_input, csv_header, open_npz, read_rows
+from keras_ae.errors import CellError, InputError
+
+MEMORY_BYTES = 256 << 20
+"""Tables of more are streamed: of text files their bytes, of others 8 for each cell."""
+_NOT_LOOKED_INTO = MEMORY_BYTES >> 6
+STREAMED = "files of .csv or .parquet, or a pyarrow.dataset.Dataset"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `load_source` is told about a table."""
+
+    labels: str | None = None
+    schema: Schema | Mapping[str, Any] | None = None
+    drop: tuple[str, ...] = ()
+    skip: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return self.schema is None and not self.drop and not self.skip
+
+    def kept(self, columns: Sequence[str], source: str) -> list[str]:
+        """The columns that are neither labels nor dropped."""
+        left_out = (*self.drop, *([] if self.labels is None else [self.labels]))
+        unknown = [column for column in left_out if column not in columns]
+        if unknown:
+            raise InputError(f"{source} must have a column {unknown[0]!r}. Received: {', '.join(columns)}.")
+        return [column for column in columns if column not in left_out]
+
+    def schema_of(self, cells: Any, source: str) -> Schema:
+        """The schema that is given, or follows from batches of the columns that are kept."""
+        if isinstance(self.schema, Schema):
+            return self.schema
+        schema = infer(cells, self.schema, source)
+        return replace(schema, dropped=(*schema.dropped, *self.drop))
+
+
+def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -> Source:
+    """Files of rows, all of one ending; tables of many bytes are streamed."""
+    name = str(path) if is_many(path) and not path.is_dir() else path.name
+    if files[0].suffix in TABLES:
+        size = sum(file.stat().st_size for file in files if file.exists())
+        if stream or (stream is None and size > _NOT_LOOKED_INTO):
+            table = table_of_files(name, files)
+            if stream or table.bytes > MEMORY_BYTES:
+                return streamed(table, asked)
+        check_input(files[0])
+        if asked.is_plain:
+            try:
+                return Source(name, _joined(files, asked.labels), labels=asked.labels)
+            except CellError:
+                if files[0].suffix == ".csv" and csv_header(files[0])[0] is None:
+                    raise
+        read = cells_of_shards(files, (), lambda file, without: iter([read_cells(file, without)]))
+        return of_cells(list(read), name, asked)
+    if stream:
+        raise InputError(f"A stream must be of {STREAMED}. Received: {path}.")
+    if not asked.is_plain:
+        raise InputError("A schema, columns to drop and rows to skip are of a table: .csv, .parquet, or a DataFrame.")
+    if len(files) == 1 and files[0].suffix == ".npz" and asked.labels is None:
+        check_input(files[0])
+        arrays = open_npz(files[0])
+        if {"x_train", "x_test"} <= set(arrays):
+            return with_test(name, *(arrays.get(key) for key in ("x_train", "y_train", "x_test", "y_test")))
+    return Source(name, _joined(files, asked.labels), labels=asked.labels)
+
+
+def of_dataset(dataset: Any, asked: Asked, stream: bool | None) -> Source:
+    """A `pyarrow.dataset.Dataset`."""
+    table = table_of_dataset(dataset)
+    if stream or (stream is None and table.bytes > MEMORY_BYTES):
+        return streamed(table, asked)
+    columns = list(table.columns)
+    return of_cells([cells for unit in table.units for cells in table.cells(unit, columns)], table.name, asked)
+
+
+def of_cells(parts: list[Cells], name: str, asked: Asked) -> Source:
+    """A table in memory, in parts that have the same columns in the same order."""
+    first = parts[0]
+    kept = asked.kept(list(first.columns), first.source)
+    labels = asked.labels
+    schema = asked.schema_of(
+        (replace(part, columns={column: part.columns[column] for column in kept}) for part in parts), first.source
+    )
+    rows, y, problems = [], [], []
+    start = 0
+    for part in parts:
+        x, found = schema.encode(part, ignored=() if labels is None else (labels,))
+        rows.append(x)
+        problems += [replace(problem, row=problem.row + start) for problem in found]
+        start += len(x)
+        if labels is not None:
+            y.append(as_labels(part.columns[labels]))
+    if problems and not asked.skip:
+        check_problems(problems)
+    x, known = np.concatenate(rows), np.concatenate(y) if y else None
+    notes = list(schema.notes)
+    bad = sorted({problem.row for problem in problems})
+    if bad:
+        if len(bad) == len(x):
+            raise InputError(f"{first.source} must have a row that can be used. {problems[0].message}")
+        x, known = np.delete(x, bad, axis=0), None if known is None else np.delete(known, bad)
+        notes.append(f"{len(bad):,} of {len(bad) + len(x):,} rows were skipped, the first: {problems[0].message}")
+    return Source(name, Rows(x, known, schema.names, schema, tuple(notes), bool(bad)), labels=labels)
+
+
+def streamed(table: ArrowTable, asked: Asked) -> Source:
+    """A table that is read anew each epoch: one pass for the kinds of its columns, unless these are given, and one for
+    the samples that stay in memory.
+    """
+    kept = asked.kept(table.columns, table.name)
+    given = asked.schema if isinstance(asked.schema, Mapping) else {}
+    kinds = {name: of.get("kind", "numeric") for name, of in given.items() if isinstance(of, Mapping)}
+    texts = frozenset(name for name, kind in kinds.items() if kind != "numeric")
+    batches = (cells for unit in table.units for cells in table.cells(unit, kept, texts))
+    schema = asked.schema_of(batches, table.name)
+    stream = survey(TableRows(table, schema, asked.labels, asked.skip), MOST)
+    x, y = stream.samples["train"]
+    notes = list(schema.notes)
+    if stream.skipped:
+        notes.append(f"{stream.skipped:,} of {stream.skipped + stream.total:,} rows were skipped")
+    rows = Rows(x, y, schema.names, schema, tuple(notes), bool(stream.skipped))
+    return Source(table.name, rows, labels=asked.labels, stream=stream)
+
+
+def _joined(files: list[Path], labels: str | None) -> Rows:
+    """Rows of numbers; columns of a table in the order of the first file."""
+    parts = [read_rows(file, labels=labels) for file in files]
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    x = []
+    for file, part in zip(files, parts, strict=True):
+        if first.columns is not None:
+            check_columns(file, part.columns or (), files[0], first.columns)
+            x.append(part.x[:, [(part.columns or ()).index(name) for name in first.columns]])
+        elif part.x.shape[1:] != first.x.shape[1:] or part.columns is not None:
+            raise InputError(
+                f"{file} must have rows of shape {first.x.shape[1:]}, as {files[0]} has. Received: {part.x.shape[1:]}."
+            )
+        else:
+            x.append(part.x)
+    y = [part.y for part in parts if part.y is not None]
+    if y and len(y) < len(parts):
+        raise InputError(f"All files must have labels, or none. Received: labels in {len(y)} of {len(parts)} files.")
+    return Rows(np.concatenate(x), np.concatenate(y) if y else None, first.columns)
+
+
+def with_test(
+    name: str, x: np.ndarray | None, y: np.ndarray | None, x_test: np.ndarray | None, y_test: np.ndarray | None
+) -> Source:
+    """Rows and labels to be split, and those that the source keeps for testing."""
+    assert x is not None
+    assert x_test is not None
+    rows, test = Rows(as_numbers(x, f"{name}, x_train"), y), Rows(as_numbers(x_test, f"{name}, x_test"), y_test)
+    if rows.x.shape[1:] != test.x.shape[1:]:
+        raise InputError(
+            f"{name}: x_train and x_test must have rows of one shape. Received: {rows.x.shape} and {test.x.shape}."
+        )
+    for part in (rows, test):
+        if part.y is not None and len(part.y) != len(part.x):
+            raise InputError(f"{name}: one label a row. Received: {len(part.y)} labels, {len(part.x)} rows.")
+    return Source(name, rows, test)

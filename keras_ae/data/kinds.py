@@ -1,0 +1,191 @@
+"""The kinds of a table's columns from their cells, which may come batch by batch."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from keras_ae.data.cells import Cells, Coded, cells_of
+from keras_ae.data.schema import KINDS, Column, Schema
+from keras_ae.data.values import FALSE, TRUE, level_of, listed, moment_of, number_of
+from keras_ae.errors import InputError
+
+MOST_LEVELS = 64
+"""Of a category: the most frequent ones. A level beyond them, and one that is not known, is none of them."""
+_FEWEST_OF_LEVEL = 2
+_MOST_DISTINCT = 0.5
+"""Share of different texts in a column from which on it names rows and does not describe them."""
+_MOSTLY = 0.9
+"""Share of cells that must be of a kind for the column to be so; the others are errors then, not categories."""
+_MOST_COUNTED = 100_000
+"""Different cells of a column that are counted each; others, met later, are all taken for different ones."""
+
+
+def infer(
+    cells: Cells | Iterable[Cells], given: Mapping[str, Mapping[str, Any]] | None = None, source: str = "The table"
+) -> Schema:
+    """The kinds of a table's columns from their cells.
+
+    Texts of dates are `datetime`, yes and no or true and false `boolean`, numbers `numeric`, other texts `categorical`.
+    Where nearly all cells are of a kind, the others are errors. A column whose texts nearly all differ, which names
+    rows and does not describe them, or that has no values, is left out, and noted.
+
+    Args:
+        cells: to look at; or batches of them, of which none is kept.
+        given: what is known better, by column: `kind`, `nullable`, `levels`, `format`, `transform`, or
+            `{"kind": "drop"}`.
+        source: of batches, for messages.
+
+    Raises:
+        InputError: for a column that is not there, a kind or key that is not known, or a table without columns left.
+    """
+    given = given or {}
+    batches = [cells] if isinstance(cells, Cells) else cells
+    source = cells.source if isinstance(cells, Cells) else source
+    evidence: dict[str, _Evidence] = {}
+    rows = 0
+    for batch in batches:
+        if not evidence:
+            _check_given(batch, source, given)
+            evidence = {name: _Evidence(given.get(name, {})) for name in batch.columns}
+        rows += len(batch) - len({problem.row for problem in batch.problems})
+        for name, column in batch.columns.items():
+            evidence[name].add(column)
+    columns, dropped, notes = [], [], []
+    for name, found in evidence.items():
+        of = dict(given.get(name, {}))
+        if of.get("kind") == "drop":
+            dropped.append(name)
+            continue
+        column = found.column(name, of, rows)
+        if isinstance(column, str):
+            dropped.append(name)
+            notes.append(f"column {name} is left out: {column}")
+        else:
+            columns.append(column)
+    if not columns:
+        raise InputError(f"{source} must have a column to learn from. {'; '.join(notes)}.")
+    return Schema(tuple(columns), tuple(dropped), tuple(notes))
+
+
+def schema_of(table: Any) -> Schema:
+    """The schema of a DataFrame or a dictionary of columns."""
+    return infer(cells_of(table))
+
+
+class _Evidence:
+    """What the cells of one column say about its kind; memory does not grow with their number."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given: str | None = given.get("kind")
+        self.format: str | None = given.get("format")
+        self.counts: Counter[Any] = Counter()
+        self.known = self.numbers = self.beyond = 0
+        self.of_kind: Counter[str] = Counter()
+        self.first: datetime | None = None
+
+    def add(self, cells: Any) -> None:
+        if self.given == "drop":
+            return
+        if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and self.given in (None, "numeric"):
+            known = len(cells) - int(np.isnan(cells).sum())
+            self.known += known
+            self.numbers += known
+            return
+        for cell, count in _counted(cells).items():
+            self.known += count
+            for kind, test in _TESTS.items() if self.given is None else ():
+                self.of_kind[kind] += count * test(cell)
+            if self.given in (None, "datetime") and (moment := moment_of(cell, self.format)) is not None:
+                self.first = moment if self.first is None else min(self.first, moment)
+            if cell in self.counts or len(self.counts) < _MOST_COUNTED:
+                self.counts[cell] += count
+            else:
+                self.beyond += count
+
+    def column(self, name: str, given: dict[str, Any], rows: int) -> Column | str:
+        """The column, or why there is none."""
+        if not self.known and self.given is None:
+            return "it has no values"
+        given.pop("kind", None)
+        kind = self.given or self._kind(name)
+        if kind is None:
+            return f"{len(self._levels()) + self.beyond:,} different texts in {self.known:,} cells name rows"
+        nullable = bool(given.pop("nullable", self.known < rows))
+        levels = tuple(str(level) for level in given.pop("levels", ()))
+        column = Column(name, kind, nullable, levels, **given)
+        if kind == "categorical" and not column.levels:
+            common = self._levels().most_common(MOST_LEVELS)
+            frequent = [level for level, count in common if count >= _FEWEST_OF_LEVEL]
+            column = replace(column, levels=tuple(frequent or [level for level, _ in common]))
+        if kind == "boolean" and not column.levels:
+            words = {word.lower() in TRUE: word for word in self.counts if isinstance(word, str)}
+            column = replace(column, levels=(words[False], words[True]) if len(words) == 2 else ())
+        if kind == "datetime" and column.origin is None:
+            first = self.first or datetime(2000, 1, 3)
+            column = replace(column, origin=(first.date() - timedelta(days=first.weekday())).isoformat())
+        return column
+
+    def _levels(self) -> Counter[str]:
+        levels: Counter[str] = Counter()
+        for cell, count in self.counts.items():
+            levels[level_of(cell)] += count
+        return levels
+
+    def _kind(self, name: str) -> str | None:
+        """None for texts that nearly all differ."""
+        self.of_kind["numeric"] += self.numbers
+        for kind in _TESTS:
+            share = self.of_kind[kind] / self.known
+            if share == 1.0 or (share >= _MOSTLY and kind != "boolean"):
+                return kind
+        if self.numbers:
+            raise InputError(
+                f"Column {name} must be of one kind. Received: numbers in some rows and texts in others; "
+                f'a schema such as {{"{name}": "categorical"}} says which.'
+            )
+        distinct = len(self._levels()) + self.beyond
+        return None if distinct > max(MOST_LEVELS / 4, _MOST_DISTINCT * self.known) else "categorical"
+
+
+def _counted(cells: Any) -> Counter[Any]:
+    """How often each cell that is not missing occurs."""
+    if isinstance(cells, Coded):
+        counts = np.bincount(cells.codes, minlength=len(cells.values)).tolist()
+        found: Counter[Any] = Counter()
+        for value, count in zip(cells.values, counts, strict=True):
+            if value is not None and count:
+                found[value] += count
+        return found
+    known = [cell for cell in listed(cells) if cell is not None]
+    try:
+        return Counter(known)
+    except TypeError:  # lists in cells
+        return Counter(map(str, known))
+
+
+def _is_word(cell: str) -> bool:
+    return cell.lower() in TRUE | FALSE and not cell[0].isdigit()
+
+
+_TESTS: dict[str, Callable[[Any], bool]] = {
+    "boolean": lambda cell: isinstance(cell, bool) or (isinstance(cell, str) and _is_word(cell)),
+    "numeric": lambda cell: number_of(cell) is not None,
+    "datetime": lambda cell: moment_of(cell, None) is not None,
+}
+
+
+def _check_given(cells: Cells, source: str, given: Mapping[str, Any]) -> None:
+    keys = ("kind", "nullable", "levels", "format", "transform")
+    for name, of in given.items():
+        if name not in cells.columns:
+            raise InputError(f"A schema must be of columns of {source}. Received: {name!r}.")
+        if not isinstance(of, Mapping) or set(of) - set(keys):
+            raise InputError(f"The schema of column {name} must be of {', '.join(keys)}. Received: {of!r}.")
+        if "kind" in of and of["kind"] not in (*KINDS, "drop"):
+            raise InputError(f"The kind of column {name} must be one of {', '.join(KINDS)}, drop. Got: {of['kind']!r}.")
+        if of.get("transform") not in (None, "quantile", "linear"):
+            raise InputError(f"The transform of column {name} must be quantile or linear. Got: {of['transform']!r}.")
