@@ -33,8 +33,16 @@ def speeds(digits_artifact):
     def other(function, array):
         return lambda: calls.append((function, array.shape))
 
+    def refused(function, array):
+        def call():
+            raise InputError("This provider does not start here.")
+
+        return call
+
     told = []
-    found = bench.measure(digits_artifact, {"other": other}, 0.001, lambda what, share: told.append(share))
+    found = bench.measure(
+        digits_artifact, {"other": other, "refused": refused}, 0.001, lambda what, share: told.append(share)
+    )
     assert told == sorted(told)
     assert {function for function, _ in calls} == set(FUNCTIONS)
     assert ("encode", (1024, 64)) in calls

@@ -89,10 +89,11 @@ def test_the_doctor_names_versions_devices_and_what_is_missing(run, monkeypatch)
     def version(name):
         if name == "tensorflow":
             raise importlib.metadata.PackageNotFoundError(name)
-        return known(name)
+        return "1.26.0" if name == "onnxruntime-gpu" else known(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     without = diagnose()
+    assert any("onnxruntime and onnxruntime-gpu fill one folder" in note for note in without.notes)
     assert without.extras["train"] == ("tensorflow",)
     assert any("keras-ae[train]" in note for note in without.notes)
     assert "missing tensorflow" in str(without)

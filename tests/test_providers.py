@@ -3,6 +3,7 @@
 import logging
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,12 +156,12 @@ def test_one_environment_has_one_cuda(tmp_path):
     def packages(runtime_version):
         wanted = tmp_path / "wanted.txt"
         wanted.write_text(f"tensorflow[and-cuda]>=2.21\nonnxruntime-gpu[cuda,cudnn]=={runtime_version}\n")
+        command = [Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--no-header", wanted]
         done = subprocess.run(
-            ["uv", "pip", "compile", "--quiet", "--no-header", "--python-platform", "linux", wanted],
+            [*command, "--python-platform", "linux", "--python-version", "3.11"],
             capture_output=True,
             text=True,
             check=True,
-            env={"PATH": f"{Path(shutil.which('ruff')).parent}:/usr/bin:/bin", "HOME": str(Path.home())},
         )
         return {line.split("==")[0] for line in done.stdout.splitlines() if line.startswith("nvidia-cudnn")}
 
