@@ -222,7 +222,9 @@ class Autoencoder(ResidentModel):
                 self.pool.fit(self._opinions_of(x[known], batch_size), np.asarray(y)[known])
         self._compiled_functions.clear()
 
-    def fit_detector(self, x: np.ndarray, held_out: np.ndarray, seed: int = 0, batch_size: int = 1024) -> None:
+    def fit_detector(
+        self, x: np.ndarray, held_out: np.ndarray, seed: int = 0, batch_size: int = 1024, keep_rows: bool = True
+    ) -> None:
         """Fits what `score` is: an AnomalyScore of rows like these, with the prior as it is; `calibrate` comes after.
 
         Args:
@@ -230,6 +232,7 @@ class Autoencoder(ResidentModel):
             held_out: normal rows that were not.
             seed: of the choice.
             batch_size: rows at a time.
+            keep_rows: False keeps none of x in the model; the score is of error and prior alone then.
         """
         self.set_detector(None)
         kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
@@ -238,7 +241,7 @@ class Autoencoder(ResidentModel):
         compared = comparable(self, scaled, best_guess(self, scaled, mean))
         graph = keras.Model(rows, [*compared, mean, LogPrior(self.prior)(mean)])
         train, unseen = (in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
-        self.set_detector(AnomalyScore.fitted(train, unseen))
+        self.set_detector(AnomalyScore.fitted(train, unseen, keep_rows))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
         """Puts another layer behind `score`; None for the RMSE of a row."""
@@ -276,6 +279,7 @@ class Autoencoder(ResidentModel):
         y: np.ndarray | None = None,
         y_held_out: np.ndarray | None = None,
         seed: int = 0,
+        keep_rows: bool = True,
     ) -> FittedPrior:
         """Fits what `generate` draws z from to the latents of raw rows, and puts it in place.
 
@@ -285,6 +289,7 @@ class Autoencoder(ResidentModel):
             y: indices of the classes of x, -1 where one is not known; of a model with classes.
             y_held_out: of held_out.
             seed: of posterior draws and the mixtures' starts.
+            keep_rows: False leaves out the candidate that keeps posteriors of rows.
         """
         if self.classes and y is None:
             raise ValueError("`fit_prior` of a model with classes needs `y`, the labels of x. Received none.")
@@ -295,7 +300,7 @@ class Autoencoder(ResidentModel):
             y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
         posterior = self.posterior(x)
         z, z_held_out = _draws(*posterior, seed), self.draw_latents(held_out, seed + 1)
-        given = posterior if isinstance(self.latent, Sampling) else None
+        given = posterior if keep_rows and isinstance(self.latent, Sampling) else None
         fitted = fit_prior(z, z_held_out, y, y_held_out, len(self.classes), not self.conditional, seed, given)
         self.set_prior(fitted.layer)
         return fitted

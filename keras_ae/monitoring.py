@@ -109,7 +109,7 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         raise InputError(f"`x` must have at least {_FEWEST_ROWS} rows to compare. Received: {len(x)}.")
     model = load(path)
     if REFERENCE not in model.manifest["files"]:
-        raise ArtifactError(f"{path} keeps no rows to compare with: fit it again.")
+        raise ArtifactError(f"{path} keeps no rows to compare with: fit it again, with rows kept.")
     with np.load(artifact.check_file(Path(path), REFERENCE, model.manifest), allow_pickle=False) as file:
         reference = file["x"]
     x = np.asarray(x)[np.sort(np.random.default_rng(seed).permutation(len(x))[:_MOST_ROWS])]

@@ -81,6 +81,7 @@ def fit(
     labels: str | bool | None = None,
     test: bool = True,
     report: bool = True,
+    keep_rows: bool = True,
     progress: Progress = silent,
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
@@ -111,6 +112,9 @@ def fit(
             they are spread from the others along neighbours.
         test: keep a tenth of the rows for the figures alone; otherwise these are of the rows that chose the epoch.
         report: leave a report in the artifact, of at most 2,000 rows of each split (`keras_ae.report`).
+        keep_rows: whether the artifact may hold rows of the source: up to 2,048 that the score finds neighbours among,
+            1,000 that `monitor` compares with, and those of the report. Without them the score is of the
+            reconstruction error and the prior alone, and there are no monitor and no report.
         progress: is told in a few words what runs, and its share done where that is known.
         resume: folder of checkpoints, or a `Run`, which says how often. A new folder begins a run; one that was killed
             goes on from its newest whole checkpoint, and ends as if it had not been.
@@ -159,6 +163,7 @@ def fit(
         known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
         asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
         asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
+        asked |= {} if keep_rows else {"keep_rows": False}
         if run is not None:
             also = {"columns": schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
             run.begin(asked | also | _of_data(data, splits, known))
@@ -208,7 +213,7 @@ def fit(
         scope.close()
         if dtype == "bfloat16" or strategy is not None:
             model = in_float32(model)  # on one device, too
-        prior = finish(model, splits, known)
+        prior = finish(model, splits, known, keep_rows)
         metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
         notes = [*data.rows.notes, *_notes(data, splits, statistics), *known.notes, *divergence.notes]
         if run is not None and run.found is not None:
@@ -224,6 +229,7 @@ def fit(
             "columns": list(data.rows.columns) if data.rows.columns else None,
             "dropped": list(data.rows.schema.dropped) if data.rows.schema else [],
             "rows_skipped": data.rows.skipped,
+            "keeps_rows": keep_rows,
             "window": data.rows.windowing.describe() if data.rows.windowing else None,
             "labels_column": data.labels,
             "seed": seed,
@@ -245,7 +251,7 @@ def fit(
         }
         if folder is not None:
             manifest = write(model, folder, splits.test, manifest, progress, precisions, splits.calibration)
-            if report:
+            if report and keep_rows:
                 name = Path(out or folder).resolve().name
                 manifest = add_report(folder, name, splits, progress, density_bound(model))
         else:

@@ -80,7 +80,7 @@ def write(
     for kind, export in EXPORTERS.items():
         progress(f"exporting and verifying {kind}", None)
         exports[kind] = _summarized(export(graphs, folder, reference))
-    if calibration is not None:
+    if calibration is not None and content.get("keeps_rows", True):
         keep_reference(folder, calibration)
     measured = {}
     for precision in precisions:

@@ -140,11 +140,11 @@ def train(
     return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
 
 
-def finish(model: Autoencoder, splits: Splits, labels: Labels) -> FittedPrior:
+def finish(model: Autoencoder, splits: Splits, labels: Labels, keep_rows: bool = True) -> FittedPrior:
     """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with."""
     y = labels.learned
-    prior = model.fit_prior(splits.train, splits.validation, y.get("train"), y.get("validation"))
-    model.fit_detector(splits.train, splits.validation)
+    prior = model.fit_prior(splits.train, splits.validation, y.get("train"), y.get("validation"), keep_rows=keep_rows)
+    model.fit_detector(splits.train, splits.validation, keep_rows=keep_rows)
     model.calibrate(splits.calibration, labels.of_calibration())
     if model.compiled:
         model.optimizer.learning_rate.assign(LEARNING_RATE)  # anew, not at what the schedule left

@@ -64,6 +64,13 @@ def fit(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Leave report.html in the artifact, of some of the rows.")
     ] = True,
+    keep_rows: Annotated[
+        bool,
+        typer.Option(
+            "--keep-rows/--no-keep-rows",
+            help="Whether the artifact may hold rows of SOURCE: for the score, for monitor and for the report.",
+        ),
+    ] = True,
     labels: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a .csv or .parquet, or array of an .npz, with labels.")
     ] = None,
@@ -165,6 +172,7 @@ def fit(
             precisions=[name.value for name in precision or ()],
             labels=False if no_labels else True if labels is not None else None,
             report=report,
+            keep_rows=keep_rows,
             progress=progress,
             resume=run,
             on_divergence=on_divergence,

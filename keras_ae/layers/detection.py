@@ -52,25 +52,27 @@ class AnomalyScore(Fitted):
     Args:
         features: of one row, flattened.
         latents: of one row, flattened.
-        rows: in the bank of training rows.
+        rows: in the bank of training rows; with 0 there is none, and error and prior are the measures.
     """
 
     def __init__(self, features: int, latents: int, rows: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.features, self.latents, self.rows = int(features), int(latents), int(rows)
         self.by_latents = self.features > MOST_FEATURES
-        coordinates = self.latents if self.by_latents else self.features
-        self.nearest = Neighbours(self.rows, coordinates, NEIGHBOURS, name="nearest")
-        self.outlier_factor = LocalOutlierFactor(self.rows, coordinates, name="outlier_factor")
+        self.listens_to = MEASURES if self.rows else MEASURES[:2]
+        if self.rows:
+            coordinates = self.latents if self.by_latents else self.features
+            self.nearest = Neighbours(self.rows, coordinates, NEIGHBOURS, name="nearest")
+            self.outlier_factor = LocalOutlierFactor(self.rows, coordinates, name="outlier_factor")
 
     def build(self, input_shape: Any = None) -> None:
-        self.nearest.build()
-        self.outlier_factor.build()
-        of_measures = (len(MEASURES),)
+        if self.rows:
+            self.nearest.build()
+            self.outlier_factor.build()
+            self.hold(units=(self.nearest.coordinates,), near=(len(NEIGHBOURS),))
+        of_measures = (len(self.listens_to),)
         self.hold(
             variance=(self.features,),
-            units=(self.nearest.coordinates,),
-            near=(len(NEIGHBOURS),),
             highest_log_prior=(),
             lowest=of_measures,
             center=of_measures,
@@ -78,26 +80,27 @@ class AnomalyScore(Fitted):
         )
 
     @classmethod
-    def fitted(cls, train: list[np.ndarray], held_out: list[np.ndarray]) -> "AnomalyScore":
+    def fitted(cls, train: list[np.ndarray], held_out: list[np.ndarray], keep_rows: bool = True) -> "AnomalyScore":
         """A layer for normal rows like these.
 
         Args:
             train: x, x_hat, z and log_prior of the bank: rows that were trained on.
             held_out: of rows that were not, by which the measures are standardized.
+            keep_rows: have a bank.
         """
         x, _, z, log_prior = train
-        layer = cls(math.prod(x.shape[1:]), math.prod(z.shape[1:]), len(x), name=EXACT[0])
+        layer = cls(math.prod(x.shape[1:]), math.prod(z.shape[1:]), len(x) if keep_rows else 0, name=EXACT[0])
         layer.build()
-        bank = np.asarray(limited(z if layer.by_latents else x))
-        units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank)
-        layer.nearest.fit(bank / units)
-        layer.outlier_factor.fit(bank / np.sqrt(units))
+        if keep_rows:
+            bank, unseen = (np.asarray(limited(part[2 if layer.by_latents else 0])) for part in (train, held_out))
+            units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank)
+            layer.nearest.fit(bank / units)
+            layer.outlier_factor.fit(bank / np.sqrt(units))
+            layer.put(units=units, near=_NEAR * layer.nearest.typical(unseen / units))
         square = np.square(np.asarray(limited(held_out[0]), "float64")).mean()
         error = np.square(np.asarray(limited(held_out[0]) - limited(held_out[1]), "float64")).mean(axis=0)
         layer.put(
             variance=np.maximum(error, max(_FLOOR * error.mean(), _EXACT * square, 1e-30)),
-            units=units,
-            near=_NEAR * layer.nearest.typical(np.asarray(limited(held_out[2 if layer.by_latents else 0])) / units),
             highest_log_prior=np.max(log_prior),
         )
         starts = range(0, len(held_out[0]), 1024)
@@ -123,6 +126,8 @@ class AnomalyScore(Fitted):
         of_error = share_of(squares + _FLOOR)
         below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
         prior = ops.sqrt(1.0 + 2.0 * below)
+        if not self.rows:
+            return ops.log(ops.stack([error, prior], axis=-1)), [of_error, of_error]
         at = z if self.by_latents else x
         _, differences = self.nearest(at / self.units)
         distances = ops.sqrt(ops.sum(differences, axis=-1) + ops.square(self.near))
@@ -138,7 +143,7 @@ class AnomalyScore(Fitted):
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         measured, shares = self.measures(inputs)
-        added = ops.softplus((ops.maximum(measured, self.lowest) - self.center) / self.spread) / len(MEASURES)
+        added = ops.softplus((ops.maximum(measured, self.lowest) - self.center) / self.spread) / len(self.listens_to)
         contributions = sum(added[:, i : i + 1] * share for i, share in enumerate(shares))
         return ops.sum(added, axis=-1), contributions
 
