@@ -12,15 +12,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
+
+from keras_ae.processor import cpu_name
 
 FOLDER = Path(__file__).parent
 PAGES = FOLDER.parent / "docs/tutorials"
 PICTURES = (".png", ".svg")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.name != Path(__file__).name)
 _MARK = re.compile(r"^# %%(.*)\n", re.MULTILINE)
-_SHOWN = re.compile(r"\n```text\n.*?```\n|\n!\[.*?\]\(.*?\)\n", re.DOTALL)
+_SHOWN = re.compile(r"\n```text\n.*?```\n|\n!\[.*?\]\(.*?\)\n|\n\*`tutorials/.*?\*\n", re.DOTALL)
 
 
 class Cell(NamedTuple):
@@ -88,7 +92,15 @@ def write(name: str) -> None:
                     page += f"\n![{picture.stem}](images/{shown})\n"
         finally:
             os.chdir(home)
+    page += f"\n*`tutorials/{name}.py`, run on {_where()}.*\n"
     (PAGES / f"{name}.md").write_text(page.lstrip("\n"), encoding="utf-8")
+
+
+def _where() -> str:
+    """The day, the versions and the machine."""
+    day = datetime.now(UTC).date().isoformat()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("keras-ae", "keras", "tensorflow", "onnxruntime"))
+    return f"{day} with {versions}, on {os.cpu_count()} x {cpu_name()}"
 
 
 if __name__ == "__main__":

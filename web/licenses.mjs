@@ -46,4 +46,6 @@ for (const [folder, of] of Object.entries(packages).sort()) {
   if (!text) throw new Error(`${name} ${of.version} (${of.license}) brings no text of its licence: add it to licenses.mjs`);
   parts.push(`${name} ${of.version} (${of.license})\n\n${text}`);
 }
-writeFileSync(OUT, `What this page is made of, beside keras_ae itself.\n\n${parts.join(`\n\n${"-".repeat(80)}\n\n`)}\n`);
+const head = `What this page is made of, beside keras_ae itself. What ONNX Runtime is made of in turn is in ThirdPartyNotices.txt of
+the Python package onnxruntime, which keras-ae installs.`;
+writeFileSync(OUT, `${head}\n\n${parts.join(`\n\n${"-".repeat(80)}\n\n`)}\n`);
