@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 60_000  # of a picture
+SLOW = ("images", "labels", "sensors")  # what they show is tested elsewhere; half a minute in all
 
 
 def _render():
@@ -20,7 +21,9 @@ def _render():
 render = _render()
 
 
-@pytest.mark.parametrize("name", render.NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in render.NAMES]
+)
 def test_a_tutorial_runs(name, folder, monkeypatch):
     pytest.importorskip("vega_datasets")
     monkeypatch.setenv("QUICK", "1")
