@@ -25,6 +25,7 @@ class Judged:
         evaluation: the numbers and the verdict.
         splits: raw rows, as `fit` split them; missing cells of a table are filled.
         samples: of the model, raw rows.
+        test: the test rows of `splits` as they were, with the cells that are missing.
         test_rows: numbers of the test rows that were looked at, among all test rows.
         all_rows: whether every row was looked at.
     """
@@ -32,6 +33,7 @@ class Judged:
     evaluation: Evaluation
     splits: Splits
     samples: np.ndarray
+    test: np.ndarray
     test_rows: np.ndarray
     all_rows: bool
 
@@ -89,6 +91,7 @@ def judge(
     rng = np.random.default_rng(seed)
     index = {name: np.sort(rng.permutation(size)[:most]) for name, size in sizes.items()}
     splits = _rows_of(splits, index)
+    as_they_were = splits.test
     progress("running the model", None)
     schema = model.schema
     if schema is not None:  # samples have no missing cells, and what has some would be told from them by that
@@ -112,7 +115,7 @@ def judge(
         valid=None if schema is None else lambda f: features(schema, rows(schema, f)),
         progress=progress,
     )
-    return Judged(evaluation, splits, samples, index["test"], most is None or max(sizes.values()) <= most)
+    return Judged(evaluation, splits, samples, as_they_were, index["test"], most is None or max(sizes.values()) <= most)
 
 
 def _rows_of(splits: Splits, index: dict[str, np.ndarray]) -> Splits:

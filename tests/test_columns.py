@@ -22,8 +22,11 @@ from keras_ae.data import Schema, fit_columns, infer, load_source
 from keras_ae.data.cells import cells_of, read_cells
 from keras_ae.data.columns import features, layout, piecewise, rows
 from keras_ae.errors import InputError
-from keras_ae.judging import evaluate_artifact
+from keras_ae.judging import evaluate_artifact, judge
 from keras_ae.layers import ColumnLoss, ColumnScaling
+from keras_ae.provenance import fitted_splits
+from keras_ae.report.observations import Observations
+from keras_ae.report.worst import worst_rows
 from keras_ae.serving import Models, calls, make_server, pages, rest, v2
 from keras_ae.serving.app import Application
 
@@ -534,6 +537,23 @@ def test_a_table_is_evaluated_by_its_features(orders_artifact, orders_csv):
     rmse = found.numbers["rmse_test"]
     assert rmse["model"].value < 1.1 * rmse["baseline"].value
     assert {"frechet", "coverage", "c_t"} <= set(found.numbers)
+
+
+def test_the_worst_rows_are_shown_as_they_were_missing_cells_and_all(orders_artifact, orders_csv):
+    model = runtime.load(orders_artifact)
+    splits = fitted_splits(orders_artifact, model.manifest, orders_csv)
+    amount, age = (model.schema.names.index(name) for name in ("amount", "age"))
+    splits.test[0, amount], splits.test[0, age] = 1e6, np.nan
+    judged = judge(model, splits, 20, 0, lambda what, share: None, most=40)
+    assert not np.isnan(judged.splits.test).any()
+    assert np.isnan(judged.test).any()
+    judged.test[:1] = splits.test[0]
+    text = worst_rows(model, judged, Observations(model, splits.train))
+    worst = text.partition("<tbody>")[2].partition("</tr>")[0]
+    assert re.findall(r"<span>(\w+) <b>", worst)[0] == "amount"
+    assert "1e+06; AE(x)" in worst or "1,000,000" in worst
+    scores = model.score(judged.test)["score"]
+    assert f">{judged.test_rows[scores.argmax()]:,}</th>" in worst
 
 
 @pytest.mark.parametrize(

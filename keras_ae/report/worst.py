@@ -18,10 +18,9 @@ def worst_rows(model: runtime.Model, judged: Judged, shown: Observations) -> str
     """
     if "explain" not in model.signatures:
         return ""
-    test = judged.splits.test
-    scores = model.score(test)
+    scores = model.score(judged.test)
     worst = np.argsort(-scores["score"], kind="stable")[:ROWS]
-    rows = test[worst]
+    rows = judged.test[worst]
     flat, rebuilt, parts = (a.reshape(len(rows), -1) for a in (rows, model.reconstruct(rows), model.explain(rows)))
     cells_of = [list(map(shown.cells, part)) for part in (flat, rebuilt)]
     lines = []
@@ -41,5 +40,4 @@ def worst_rows(model: runtime.Model, judged: Judged, shown: Observations) -> str
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     table = f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody>"
     note = "The highest scores, and what share of each its three worst columns add; below, the value and AE(x)."
-    note += " Missing cells are filled." if model.schema is not None else ""
     return f'<h3>Worst rows</h3><p>{note}</p><div class="wide"><table>{table}</table></div>'
