@@ -399,6 +399,9 @@ def load(
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
     if providers == "auto":
+        weights = f"onnx/{precision}/weights.bin"
+        if weights in manifest["files"]:
+            artifact.check_file(path, weights, manifest)
         providers = automatic(artifact.check_file(path, f"onnx/{precision}/encode.onnx", manifest))
     chosen = CPU if providers is None else (providers,) if isinstance(providers, str) else tuple(providers)
     check_providers(chosen)

@@ -128,6 +128,14 @@ def test_what_can_not_be_is_refused_before_it_is_sent(digits, call, message):
         call(digits)
 
 
+def test_a_table_of_cells_is_for_rest(grpc_address):
+    with (
+        Client(grpc_address, "digits", protocol="grpc") as client,
+        pytest.raises(InputError, match="keras-ae serve"),
+    ):
+        client.score({"colour": ["red"]})
+
+
 def test_the_servers_reason_is_told(rest_address, grpc_address):
     with Client(rest_address, "other") as other, pytest.raises(InputError, match="No model 'other' is served"):
         other.encode(DIGITS[:1])

@@ -91,6 +91,7 @@ def test_a_session_on_another_provider_is_refused_by_the_library_that_is_missing
     _pretends_to_have_cuda(monkeypatch)
     monkeypatch.setattr(onnxruntime, "__file__", str(tmp_path / "__init__.py"))
     model = runtime.load(digits_artifact, providers=["cuda", "cpu"])
+    assert model.providers == ("cuda", "cpu")
     with pytest.raises(InputError, match=r"Provider cuda could not start.*unasked: libneeded.so.12: cannot open"):
         model.encode(DIGITS)
     assert runtime.load(digits_artifact, providers="auto").providers == ("cpu",)
