@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from keras_ae.errors import InputError
+from keras_ae.replicas import agreement
 from keras_ae.resident import SpanCallback
-from keras_ae.runs import Run
+from keras_ae.runs import STOPPED_BY, Run
 from keras_ae.state import kept_by, pack, read, restore, unpack, variables_of
 
 
@@ -36,6 +37,7 @@ class Checkpoints(SpanCallback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.run.training = True
+        self._agree = agreement()
         if self._found is not None:
             self._history = self._found.values["history"]
             self.model.history.history = {key: list(values) for key, values in self._history.items()}
@@ -63,7 +65,12 @@ class Checkpoints(SpanCallback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for key, value in (logs or {}).items():
             self._history.setdefault(key, []).append(float(value))
-        if self.model.stop_training or epoch + 1 == self.params["epochs"] or self.run.due(self._steps):
+        due = self.run.due(self._steps)
+        # A clock, or a signal, is one worker's; to read the variables, and to stop, takes all of them.
+        asked = [self.run.asked == number for number in STOPPED_BY]
+        due, *asked = self._agree([due, *asked])
+        self.run.asked = next((number for number, yes in zip(STOPPED_BY, asked, strict=True) if yes), None)
+        if self.model.stop_training or epoch + 1 == self.params["epochs"] or due:
             self._save(epoch + 1, 0)
 
     def on_train_end(self, logs: Any = None) -> None:

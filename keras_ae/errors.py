@@ -7,6 +7,7 @@ KerasAEError
 ├── ExportError     a graph that does not leave, or does not agree with Keras
 ├── DivergenceError a loss that is no longer finite
 ├── Interrupted     a run that SIGTERM or Ctrl-C stopped, and that can go on
+├── WorkerLost      a run of several workers, one of which died; it can go on
 ├── ServiceError    a server that can't be reached, or gives no answer in time
 └── MissingExtra    a package that an extra of keras-ae brings
 """
@@ -69,6 +70,12 @@ class Interrupted(KerasAEError, KeyboardInterrupt):  # noqa: N818  (named for wh
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class WorkerLost(KerasAEError, RuntimeError):  # noqa: N818  (named for what it says)
+    """A worker of several has died; the others stopped, and the run can go on from its checkpoints."""
+
+    exit_code = 75  # as of SIGTERM: try again later
 
 
 class ServiceError(KerasAEError, ConnectionError):

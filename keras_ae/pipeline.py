@@ -22,7 +22,7 @@ from keras_ae.labelling import Labels, labels_of
 from keras_ae.likelihood import density_bound
 from keras_ae.models import Autoencoder
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
-from keras_ae.replicas import is_of_workers, writes
+from keras_ae.replicas import losing_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
 from keras_ae.storage import Progress, check_precisions, describe, silent, versions, write
@@ -117,7 +117,8 @@ def fit(
             reconstruction error and the prior alone, and there are no monitor and no report.
         progress: is told in a few words what runs, and its share done where that is known.
         resume: folder of checkpoints, or a `Run`, which says how often. A new folder begins a run; one that was killed
-            goes on from its newest whole checkpoint, and ends as if it had not been.
+            goes on from its newest whole checkpoint, and ends as if it had not been. Of several workers the first
+            writes it, all of them read it, and as many go on as you like.
         strategy: a `tf.distribute.Strategy` that trains on several devices; of several workers, each of which calls
             this, the first writes the artifact.
         stream: read rows anew each epoch instead of holding them, as `load_source` says; by default where a table is
@@ -129,7 +130,8 @@ def fit(
         InputError: for a source, options or a target that can't be used, before anything is written; for a run with
             other options or data than it began with; for a folder that another run writes.
         DivergenceError: for a loss that is no longer finite; no artifact is written.
-        Interrupted: with `resume`, after SIGTERM or Ctrl-C.
+        Interrupted: with `resume`, after SIGTERM or Ctrl-C, of any of several workers.
+        WorkerLost: where another worker has died.
         ExportError: for an export that fails or disagrees with Keras; nothing is written.
     """
     started = time.perf_counter()
@@ -142,14 +144,15 @@ def fit(
     divergence = Divergence(on_divergence)
     if not writes(strategy):
         out = None
-    if resume is not None and is_of_workers(strategy):
-        raise InputError("`resume` is of one machine. Received: a strategy of several workers besides.")
     if dtype not in DTYPES:
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
         check_bfloat16()
+    checkpoints = Run(resume) if isinstance(resume, str | Path) else resume
+    if checkpoints is not None:
+        checkpoints.writes = writes(strategy)
     with (
-        contextlib.nullcontext() if resume is None else resume if isinstance(resume, Run) else Run(resume) as run,
+        contextlib.nullcontext() if checkpoints is None else checkpoints as run,
         contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder,
         contextlib.ExitStack() as scope,
     ):
@@ -196,20 +199,21 @@ def fit(
         how = "" if streamed is None else f", streamed from {streamed.describe()['files']:,} files"
         what = f"training {recipe} on {rows:,} rows of {'x'.join(map(str, shape))}{how}"
         progress(what, None)
-        training = train(
-            model,
-            splits,
-            statistics,
-            recipe,
-            known,
-            epochs,
-            batch_size,
-            callbacks,
-            on_epoch=lambda done, of: progress(what, done / of),
-            run=run,
-            divergence=divergence,
-            stream=streamed,
-        )
+        with losing_workers():
+            training = train(
+                model,
+                splits,
+                statistics,
+                recipe,
+                known,
+                epochs,
+                batch_size,
+                callbacks,
+                on_epoch=lambda done, of: progress(what, done / of),
+                run=run,
+                divergence=divergence,
+                stream=streamed,
+            )
         scope.close()
         if dtype == "bfloat16" or strategy is not None:
             model = in_float32(model)  # on one device, too

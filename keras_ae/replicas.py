@@ -2,11 +2,20 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer
+
+from keras_ae.errors import WorkerLost
+
+_OF_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
 
 
 def global_mean(values: Any) -> Any:
@@ -59,6 +68,35 @@ def writes(strategy: Any) -> bool:
     """Whether this process is the one of a strategy that writes what all of them trained."""
     resolver = getattr(strategy, "cluster_resolver", None)
     return not is_of_workers(strategy) or resolver is None or not resolver.task_id
+
+
+def agreement() -> Callable[[Sequence[bool]], list[bool]]:
+    """What makes of questions, some of which this worker of the current strategy answers with yes, those that any of
+    the workers does; all of them must ask at once. Without other workers the answers are its own.
+    """
+    strategy = tf.distribute.get_strategy()
+    if not is_of_workers(strategy):
+        return list
+
+    @tf.function(autograph=False)
+    def counted(mine: Any) -> Any:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None)
+
+    return lambda mine: [bool(count) for count in counted(tf.cast(list(mine), tf.float32)).numpy()]
+
+
+@contextlib.contextmanager
+def losing_workers() -> Iterator[None]:
+    """What TensorFlow raises in one worker when another has died becomes WorkerLost."""
+    try:
+        yield
+    except _OF_LOST as error:
+        if not is_of_workers(tf.distribute.get_strategy()):
+            raise
+        raise WorkerLost(
+            "Another worker has died or can't be reached, and no worker goes on alone; the checkpoints are whole. "
+            "--resume goes on from there, with as many workers as you like."
+        ) from error
 
 
 @contextlib.contextmanager

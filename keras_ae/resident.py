@@ -212,6 +212,16 @@ class ResidentModel(keras.Model):
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._chosen_steps = self.steps_per_execution
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """What is built needs no batch for it: Keras would take the mean of one over workers, and fails for inputs by
+        name.
+        """
+        if self._distribute_strategy is None or self._compile_loss is not None or self._compile_metrics is not None:
+            super()._maybe_symbolic_build(iterator, data_batch)
+            return
+        with self.distribute_strategy.scope():
+            self._symbolic_build()
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores a saved optimizer; Keras itself does so only where `compile` is its own."""
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -26,7 +26,7 @@ from keras_ae.errors import InputError, Interrupted
 _NAME = re.compile(r"epoch-(\d{6})-step-(\d{9})-([0-9a-f]{64})\.npz")
 _LOCK = "lock"
 _META = "meta"
-_STOPPED_BY = {signal.SIGTERM: ("SIGTERM", 75), signal.SIGINT: ("Ctrl-C", 130)}
+STOPPED_BY = {signal.SIGTERM: ("SIGTERM", 75), signal.SIGINT: ("Ctrl-C", 130)}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Run:
         keep: newest checkpoints that stay.
         anew: whether checkpoints that are there are removed when it begins.
 
+    Attributes:
+        writes: whether this process writes the checkpoints; of several workers one does, and all of them read.
+
     Raises:
         InputError: for numbers that make no sense.
     """
@@ -84,6 +87,7 @@ class Run:
         self.found: Checkpoint | None = None
         self.damaged: list[str] = []
         self.training = False
+        self.writes = True
         self.asked: int | None = None
         self._written = time.monotonic()
         self._last: Checkpoint | None = None
@@ -92,19 +96,25 @@ class Run:
     def __enter__(self) -> "Run":
         self.training, self.asked = False, None
         with contextlib.ExitStack() as stack:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(self.folder / _LOCK, self.folder))
-                for left in self.folder.glob("*.partial"):  # of a run that was killed inside a write
-                    left.unlink()
-            except OSError as error:
-                raise InputError(f"{self.folder} could not be written: {error.strerror or error}.") from error
+            if self.writes:
+                self._hold(stack)
             stack.enter_context(self._signals())
             self._open = stack.pop_all()
         return self
 
+    def _hold(self, stack: contextlib.ExitStack) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(self.folder / _LOCK, self.folder))
+            for left in self.folder.glob("*.partial"):  # of a run that was killed inside a write
+                left.unlink()
+        except OSError as error:
+            raise InputError(f"{self.folder} could not be written: {error.strerror or error}.") from error
+
     def __exit__(self, *exception: object) -> None:
         self._open.close()
+        if not self.writes:
+            return
         with contextlib.suppress(OSError):
             self.folder.rmdir()  # where it holds nothing
 
@@ -116,11 +126,11 @@ class Run:
             InputError: for checkpoints of another run, naming what differs; or where none is whole.
         """
         self.description = json.loads(json.dumps(description, default=repr))
-        if self.anew:
+        if self.anew and self.writes:
             for path in self.checkpoints():
                 path.unlink()
         self.found, self.damaged = None, []
-        for path in self.checkpoints():
+        for path in [] if self.anew else self.checkpoints():
             if self.found is None:
                 self.found = _read(path)
             if self.found is None:
@@ -153,6 +163,13 @@ class Run:
             InputError: where it can't be written; the earlier ones stay.
             Interrupted: after SIGTERM or Ctrl-C.
         """
+        if self.writes:
+            self._write(epoch, step, arrays, values)
+        self._written, self._last = time.monotonic(), Checkpoint(epoch, step, {}, {})
+        if self.asked is not None:
+            raise self._interrupted(self.asked)
+
+    def _write(self, epoch: int, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
         content = {**values, "epoch": epoch, "step": step, "run": self.description}
         text = np.frombuffer(json.dumps(content).encode(), "uint8")
         temporary = None
@@ -175,9 +192,6 @@ class Run:
         finally:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
-        self._written, self._last = time.monotonic(), Checkpoint(epoch, step, {}, {})
-        if self.asked is not None:
-            raise self._interrupted(self.asked)
 
     def checkpoints(self) -> list[Path]:
         """Files of the checkpoints, the newest first."""
@@ -207,7 +221,7 @@ class Run:
         if threading.current_thread() is not threading.main_thread():  # others can't have handlers
             yield
             return
-        before = {number: signal.signal(number, self._stop) for number in _STOPPED_BY}
+        before = {number: signal.signal(number, self._stop) for number in STOPPED_BY}
         try:
             yield
         finally:
@@ -221,7 +235,7 @@ class Run:
         self.asked = number
 
     def _interrupted(self, number: int) -> Interrupted:
-        name, code = _STOPPED_BY[signal.Signals(number)]
+        name, code = STOPPED_BY[signal.Signals(number)]
         if self._last is None:
             return Interrupted(f"Stopped by {name} before the first checkpoint; nothing was changed.", code)
         return Interrupted(

@@ -16,6 +16,7 @@ import pytest
 from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
 
+import keras_ae
 from keras_ae import distributed, runtime
 from keras_ae.client import Client
 from keras_ae.errors import InputError
@@ -30,7 +31,7 @@ FILES, ROWS = 12, 4000
 @pytest.fixture(scope="module")
 def cluster():
     ray.init(
-        num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="error", object_store_memory=200 << 20
+        num_cpus=6, include_dashboard=False, log_to_driver=False, logging_level="error", object_store_memory=200 << 20
     )
     yield
     ray.shutdown()
@@ -147,3 +148,42 @@ def test_its_api_is_that_of_the_server(served, digits_artifact):
 def test_replicas_are_counted():
     with pytest.raises(InputError, match="`replicas` must be at least 1"):
         distributed.serve_app("saved_models/digits", replicas=(3, 2))
+
+
+@pytest.mark.slow
+def test_two_workers_train_one_of_which_dies(cluster, tmp_path):
+    x = np.random.default_rng(0).normal(size=(600, 12)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    options = {"recipe": "ae", "hidden": [8], "latent_dim": 2, "report": False}
+    killed = []
+
+    def kill_one():
+        while not killed:
+            workers = list(processes("ray::RayTrainWorker"))
+            checkpoints = list(tmp_path.glob("runs/model/*checkpoint*/*.npz"))
+            if len(workers) == 2 and len(checkpoints) >= 3:
+                os.kill(workers[1], signal.SIGKILL)
+                killed.append(workers[1])
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        out = distributed.ray_fit(
+            tmp_path / "x.npy", tmp_path / "model", storage=tmp_path / "runs", minutes=0, epochs=12, **options
+        )
+    finally:
+        late = not killed
+        killed.append(None)
+        killer.join()
+    assert not late
+    manifest = runtime.load(out).manifest
+    assert any("went on after epoch" in note for note in manifest["notes"])
+    alone = keras_ae.fit(x, epochs=12, **options)
+    for name, value in alone.manifest["metrics"].items():
+        assert manifest["metrics"][name] == pytest.approx(value, rel=1e-3), name
+
+
+def test_options_that_are_rays_own_are_refused():
+    with pytest.raises(InputError, match="`resume` is what `ray_fit` decides"):
+        distributed.ray_fit("digits", "model", resume="run")

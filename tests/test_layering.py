@@ -14,8 +14,8 @@ ROOT = PACKAGE.parent
 
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
-    ("errors", "processor", "replicas", "shuffling", "signatures", "streaming"),
-    ("data",),
+    ("errors", "processor", "shuffling", "signatures", "streaming"),
+    ("data", "replicas", "workers"),
     (
         "alarms",
         "artifact",

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from keras_ae.cli.arguments import Json, OnError, Otherwise, Precision
 from keras_ae.cli.artifacts import gains
 from keras_ae.cli.console import fail, print_json, stages, tensorflow_imported
 from keras_ae.errors import InputError, Interrupted
+from keras_ae.workers import CLUSTER, run_workers
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
@@ -121,6 +123,12 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Processes of this machine that train together; ignored where TF_CONFIG names a cluster."
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -144,17 +152,28 @@ def fit(
     options = _options(option or ())
     if labels is not None and no_labels:
         raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")
+    in_cluster = CLUSTER in os.environ
     run = _run_of(out, resume, minutes=checkpoint_minutes, steps=checkpoint_steps)
     given = None if schema is None else read_given(schema)
-    # Before TensorFlow's import, so that a wrong path is told at once.
+    # Before TensorFlow's import and other processes, so that a wrong path is told at once.
     windowing = None if window is None else Windowing.asked(window, stride, time)
     if windowing is None and (stride, time) != (None, None):
         raise InputError("`--stride` and `--time` are of windows, and need `--window`.")
     data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing, stream)
+    if workers is not None and not in_cluster:
+        code = run_workers([sys.executable, "-m", "keras_ae", *sys.argv[1:]], workers)
+        if code:
+            sys.exit(code)
+        return None
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with tensorflow_imported("Training"):
         from keras_ae import pipeline
+    strategy = None
+    if in_cluster:
+        import tensorflow as tf
+
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     taken = [name for name in options if name in inspect.signature(pipeline.fit).parameters]
     if taken:
         raise InputError(f"`--option` must be of the recipe or the network. Received: {taken[0]!r}.")
@@ -176,8 +195,11 @@ def fit(
             progress=progress,
             resume=run,
             on_divergence=on_divergence,
+            strategy=strategy,
             **options,
         )
+    if fitted.artifact is None:  # of a worker that is not the first
+        return None
     run.remove()
     for note in fitted.manifest["notes"]:
         typer.echo(f"note: {note}", err=True)

@@ -2,10 +2,12 @@
 
 cluster.py    the Ray cluster that is used: one that runs, or one of this machine's processes
 scoring.py    files of rows through an artifact, on Ray Data
+fitting.py    training on Ray Train
 serving.py    an artifact over HTTP, on Ray Serve
 """
 
+from keras_ae.distributed.fitting import ray_fit
 from keras_ae.distributed.scoring import run_files
 from keras_ae.distributed.serving import serve_app
 
-__all__ = ["run_files", "serve_app"]
+__all__ = ["ray_fit", "run_files", "serve_app"]

@@ -3,10 +3,12 @@
 import contextlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from keras_ae import errors
 from keras_ae.errors import MissingExtra
 
 
@@ -58,3 +60,9 @@ def quiet() -> Iterator[None]:
     finally:
         for handler, level in zip(handlers, levels, strict=True):
             handler.setLevel(level)
+
+
+def cause(error: Exception) -> Exception:
+    """The error of this package that Ray's is about, or Ray's: only as text does it come from a worker."""
+    found = re.search(r"^keras_ae\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
+    return error if found is None else getattr(errors, found[1])(found[2])

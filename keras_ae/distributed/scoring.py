@@ -1,19 +1,18 @@
 """Files of rows through an artifact on Ray Data: one ONNX Runtime session a worker process, parquet in and out."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_ae import errors, runtime
+from keras_ae import runtime
 from keras_ae.data.cells import cells_of_arrow
 from keras_ae.data.output import arrow_table
 from keras_ae.data.shards import shards
 from keras_ae.data.tables import open_parquet
-from keras_ae.distributed.cluster import cluster, quiet, ray_of
+from keras_ae.distributed.cluster import cause, cluster, quiet, ray_of
 from keras_ae.errors import InputError, KerasAEError
 from keras_ae.files import check_alarms, names_of, run_cells
 from keras_ae.sessions import Provider
@@ -115,7 +114,7 @@ def run_files(
                 try:
                     results.write_parquet(str(partial))
                 except ray.exceptions.RayError as error:
-                    raise _cause(error) from error
+                    raise cause(error) from error
         written = sum(_rows_of(file) for file in shards(partial, (_ENDING,)))
         if written != rows:
             raise KerasAEError(f"{rows:,} rows must give as many results. Received: {written:,}; nothing was written.")
@@ -166,12 +165,6 @@ def _rows_of(file: Path, keys: Sequence[str] = ()) -> int:
             if name not in names:
                 raise InputError(f"{file} must have a column {name!r}. Received: {', '.join(names)}.")
         return opened.metadata.num_rows
-
-
-def _cause(error: Exception) -> Exception:
-    """The error of this package that Ray's is about, or Ray's: only as text does it come from a worker."""
-    found = re.search(r"^keras_ae\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
-    return error if found is None else getattr(errors, found[1])(found[2])
 
 
 def _umask() -> int:
