@@ -40,11 +40,15 @@ def exported(tmp_path):
     return model, rows, tmp_path / "a", manifest
 
 
+# One recipe for each form of what leaves; the others differ in what they learn by.
+FORMS = ("ae", "vae", "cvae", "kl_ae", "denoising", "fsq", "residual_vq", "gumbel", "svae", "linear")
+
+
 @pytest.mark.parametrize(
     ("recipe", "shape"),
-    # One recipe for each form of what leaves; the others differ in what they learn by.
-    [(r, (12,)) for r in ("ae", "vae", "cvae", "kl_ae", "denoising", "fsq", "residual_vq", "gumbel", "svae", "linear")]
+    [(r, (12,)) for r in FORMS]
     + [("vae", (7, 5))]
+    + [pytest.param(r, (12,), marks=pytest.mark.slow) for r in RECIPES if r not in FORMS]
     + [pytest.param(r, s, marks=pytest.mark.slow) for r, s in (("vae", (9, 3, 2)), ("kl_ae", (7, 5)), ("ae", (40, 2)))],
 )
 def test_every_form_leaves_with_parity(recipe, shape, tmp_path):
