@@ -26,6 +26,7 @@ from keras_ae.replicas import losing_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
 from keras_ae.storage import Progress, check_precisions, describe, silent, versions, write
+from keras_ae.tracking.tracker import Tracker, Trackers
 from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
 
 DTYPES = {"float32": "float32", "bfloat16": POLICY}
@@ -86,6 +87,7 @@ def fit(
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
     strategy: Any = None,
+    track: Sequence[str | Tracker] = (),
     stream: bool | None = None,
     **options: Any,
 ) -> Fitted:
@@ -123,6 +125,8 @@ def fit(
             this, the first writes the artifact.
         stream: read rows anew each epoch instead of holding them, as `load_source` says; by default where a table is
             large.
+        track: `csv`, `tensorboard` or `mlflow`, or NAME=PLACE; or trackers (`keras_ae.tracking`). They are told the
+            arguments, each epoch, the metrics and the artifact.
         on_divergence: `stop` where a term of the loss is not finite, or `lower_learning_rate` and go on.
         **options: of the recipe and the network.
 
@@ -148,11 +152,13 @@ def fit(
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
         check_bfloat16()
+    tracking = Trackers(track if writes(strategy) else (), None if out is None else Path(out))
     checkpoints = Run(resume) if isinstance(resume, str | Path) else resume
     if checkpoints is not None:
         checkpoints.writes = writes(strategy)
     with (
         contextlib.nullcontext() if checkpoints is None else checkpoints as run,
+        tracking,
         contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder,
         contextlib.ExitStack() as scope,
     ):
@@ -172,6 +178,7 @@ def fit(
             run.begin(asked | also | _of_data(data, splits, known))
             if run.found is not None:
                 progress(f"going on after {run.found}", None)
+        tracking.started(asked | {"source": data.name}, run is not None and run.found is not None)
         shape = splits.train.shape[1:]
         latent_dim = latent_dim or default_latent_dim(splits.train[0].size if schema is None else layout(schema).size)
         keras.utils.set_random_seed(seed)
@@ -213,6 +220,7 @@ def fit(
                 run=run,
                 divergence=divergence,
                 stream=streamed,
+                trackers=tracking.all,
             )
         scope.close()
         if dtype == "bfloat16" or strategy is not None:
@@ -261,7 +269,10 @@ def fit(
         else:
             manifest = {**describe(model), **manifest}
         seconds = time.perf_counter() - started
-        return Fitted(model, splits, training, manifest, None if out is None else Path(out), seconds)
+        fitted = Fitted(model, splits, training, manifest, None if out is None else Path(out), seconds)
+    with tracking:  # the artifact is there, whatever becomes of this
+        tracking.finished(model, splits, manifest, fitted.artifact)
+    return fitted
 
 
 def _of_data(data: Source, splits: Splits, known: Labels) -> dict[str, Any]:

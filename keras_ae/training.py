@@ -81,13 +81,15 @@ def train(
     run: Run | None = None,
     divergence: Divergence | None = None,
     stream: Stream | None = None,
+    trackers: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
     """Trains in place, with the labels of each split if there are any; on a stream, where there is one, of which the
     splits are samples then.
 
     Scaling and the linear path come from statistics of the training rows; then Adam, whose learning rate falls along a
     cosine and at each plateau; the weights of the best validated epoch are kept, the start among them. With a run that
-    has begun, training goes on from its newest checkpoint and writes others.
+    has begun, training goes on from its newest checkpoint and writes others. Trackers are callbacks that a checkpoint
+    does not keep, so that it goes on with others too.
 
     Raises:
         InputError: where the recipe can't take the rows, or a checkpoint can't be written.
@@ -131,7 +133,7 @@ def train(
             validation_data=splits.validation if y is None else (splits.validation, y),
             validation_freq=every,
             initial_epoch=checkpoints[0].initial_epoch if checkpoints else 0,
-            callbacks=[*others, *checkpoints],
+            callbacks=[*others, *trackers, *checkpoints],
             verbose=0,
         )
         history, best_epoch = fitted.history, best.best_epoch

@@ -48,7 +48,7 @@ LAYERS = [
     ("monitoring",),
     ("recipes", "export", "bfloat16", "report", "checkpoints", "divergence"),
     ("labelling",),
-    ("training",),
+    ("training", "tracking"),
     ("storage",),
     ("pipeline",),
     ("distributed", "sklearn"),

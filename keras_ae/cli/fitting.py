@@ -123,6 +123,15 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME[=PLACE]",
+            help="Tell csv, tensorboard or mlflow of the run; repeat.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -196,6 +205,7 @@ def fit(
             resume=run,
             on_divergence=on_divergence,
             strategy=strategy,
+            track=track or (),
             **options,
         )
     if fitted.artifact is None:  # of a worker that is not the first
