@@ -252,7 +252,7 @@ def test_a_bad_file_is_named_and_what_was_there_stays(run, tmp_path, how):
 
 def test_what_can_not_be_streamed_says_so(tmp_path):
     for source in ("digits", np.zeros((20, 3)), {"a": [1, 2]}):
-        with pytest.raises(InputError, match=r"A stream must be of files of .csv or .parquet"):
+        with pytest.raises(InputError, match=r"A stream must be of files of .csv, .parquet or"):
             load_source(source, stream=True)
     folder, _ = numbers(tmp_path / "few", 40)
     with pytest.raises(InputError, match=r"must be enough to hold 2% of them out .* Received: 40 rows"):

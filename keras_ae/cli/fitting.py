@@ -32,8 +32,8 @@ def fit(
     source: Annotated[
         str,
         typer.Argument(
-            help="digits, mnist, fashion_mnist, cifar10; a file (.npy, .npz, .csv, .parquet), a folder or a quoted "
-            "glob of such files; or a folder of images."
+            help="digits, mnist, fashion_mnist, cifar10; a file (.npy, .npz, .csv, .parquet, .tfrecord), a folder "
+            "or a quoted glob of such files or of images."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact: new, empty, or one to replace.")],
@@ -119,7 +119,7 @@ def fit(
         bool | None,
         typer.Option(
             "--stream/--no-stream",
-            help="Read .csv or .parquet anew each epoch instead of holding it. [default: above 256 MB]",
+            help="Read rows anew each epoch instead of holding them. [default: above 256 MB]",
             show_default=False,
         ),
     ] = None,

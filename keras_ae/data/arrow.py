@@ -96,6 +96,10 @@ class TableRows:
     def units(self) -> list[str]:
         return [unit.name for unit in self.table.units]
 
+    @property
+    def files(self) -> int:
+        return self.table.files
+
     def chunks(self, unit: int) -> Iterator[Chunk]:
         """Raises InputError for a cell that can't be used, by file, row and column."""
         names = self.schema.names
@@ -106,7 +110,7 @@ class TableRows:
         for cells in self.table.cells(self.table.units[unit], columns, texts):
             y = None if self.labels is None else cells.columns[self.labels]
             x, problems = self.schema.encode(cells, ignored=() if self.labels is None else (self.labels,))
-            hashes = hashes_of_cells(cells, names)
+            hashes = hashes_of_cells(cells, self.schema, x)
             if problems and not self.skip:
                 check_problems(problems)
             if problems:

@@ -6,25 +6,31 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.cells import Cells, Coded
+from keras_ae.data.schema import Schema
 from keras_ae.data.values import listed, number_of
 
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
-def hashes_of_cells(cells: Cells, names: tuple[str, ...]) -> np.ndarray:
-    """Hashes (rows,), uint64, of the cells in the columns named, whose order does not matter.
+def hashes_of_cells(cells: Cells, schema: Schema, x: np.ndarray) -> np.ndarray:
+    """Hashes (rows,), uint64, of the cells in the columns of a schema, whose order does not matter.
 
     The sum over columns of a 64-bit odd factor, that of the column's name, times the cell (multilinear hashing, Carter
     and Wegman 1979), mixed by the last step of splitmix64 (Steele et al. 2014). A number counts as its float32.
+
+    Args:
+        cells: of a table.
+        schema: of the columns.
+        x: the cells by `schema.encode`, (rows, columns): in numeric columns these are the numbers.
     """
     total = np.zeros(len(cells), "uint64")
-    numbers = [name for name in names if _are_numbers(cells.columns[name])]
+    numbers = schema.of_kind("numeric")
     if numbers:
-        factors = np.array([_factor(name) for name in numbers], "uint64")
-        total += _bits(np.column_stack([cells.columns[name] for name in numbers])) @ factors
-    for name in names:
-        if name not in numbers:
-            total += _hashes(cells.columns[name]) * _factor(name)
+        factors = np.array([_factor(schema.names[i]) for i in numbers], "uint64")
+        total += _bits(x if len(numbers) == len(schema.names) else x[:, numbers]) @ factors
+    for column in schema.columns:
+        if column.kind != "numeric":
+            total += _hashes(cells.columns[column.name]) * _factor(column.name)
     return mixed(total)
 
 
@@ -48,14 +54,10 @@ def mixed(h: np.ndarray) -> np.ndarray:
     return h ^ (h >> np.uint64(31))
 
 
-def _are_numbers(column: Any) -> bool:
-    return isinstance(column, np.ndarray) and column.dtype.kind in "iuf"
-
-
 def _bits(x: np.ndarray) -> np.ndarray:
     """The bits of numbers as float32, in uint64: one for all NaN, and for 0 and -0."""
     with np.errstate(over="ignore"):
-        numbers = x.astype("float32") + np.float32(0)
+        numbers = x.astype("float32", copy=False) + np.float32(0)
     numbers[np.isnan(numbers)] = np.nan
     return numbers.view("uint32").astype("uint64")
 

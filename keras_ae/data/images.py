@@ -1,41 +1,107 @@
-"""Folders of images as rows."""
+"""Folders and globs of images as rows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_ae.data.tables import Rows
+from keras_ae.data.hashing import hashes_of_arrays
+from keras_ae.data.shards import base_of
+from keras_ae.data.streams import Chunk
 from keras_ae.errors import InputError, MissingExtra
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_TOGETHER = 256
+"""Images of one unit."""
 
 
-def read_images(folder: Path) -> Rows:
-    """Images of one size as uint8 (rows, height, width) if all are grey, (rows, height, width, 3) if not."""
+@dataclass(frozen=True)
+class ImageRows:
+    """Images of one size as `keras_ae.data.streams.Reader`: uint8, (rows, height, width) if all are grey, or (rows,
+    height, width, 3).
+
+    Attributes:
+        paths: of the files.
+        shape: of an image.
+        labels: names of the folders that they are in, or None.
+    """
+
+    paths: tuple[Path, ...]
+    shape: tuple[int, ...]
+    labels: tuple[str, ...] | None
+
+    @property
+    def units(self) -> list[str]:
+        return ["\n".join(map(str, self._of(unit))) for unit in range(-(-len(self.paths) // _TOGETHER))]
+
+    @property
+    def files(self) -> int:
+        return len(self.paths)
+
+    @property
+    def bytes(self) -> int:
+        """In memory."""
+        return len(self.paths) * int(np.prod(self.shape))
+
+    def chunks(self, unit: int) -> Iterator[Chunk]:
+        """Raises InputError for a file that is no image, or is no longer of that size."""
+        x = np.stack([self._read(path) for path in self._of(unit)])
+        start = unit * _TOGETHER
+        y = None if self.labels is None else np.array(self.labels[start : start + len(x)], object)
+        yield Chunk(x, hashes_of_arrays(x), y)
+
+    def _of(self, unit: int) -> tuple[Path, ...]:
+        return self.paths[unit * _TOGETHER : (unit + 1) * _TOGETHER]
+
+    def _read(self, path: Path) -> np.ndarray:
+        with _opened(path) as image:
+            pixels = np.asarray(image.convert("L" if len(self.shape) == 2 else "RGB"))
+        if pixels.shape != self.shape:
+            raise InputError(f"{path} must be of {self.shape[:2]}, as it was. Received: {pixels.shape[:2]}.")
+        return pixels
+
+
+def images_of(source: Path, files: list[Path]) -> ImageRows:
+    """The images of a folder or a glob, none of which is decoded yet. Where all are in folders below the one that is
+    named, these are labels.
+
+    Raises:
+        InputError: for a file that is no image, one of more than 8 bits a channel, and images of two sizes.
+        MissingExtra: without Pillow.
+    """
+    base = base_of(source)
+    sizes, is_grey = [], True
+    for file in files:
+        with _opened(file) as image:
+            mode, size = image.mode, (image.height, image.width)
+        if mode[0] in "IF":  # conversion would clip them
+            raise InputError(f"{file} must have 8 bits a channel; deeper images can come as .npy. Received: {mode}.")
+        is_grey = is_grey and mode in ("1", "L")
+        sizes.append(size)
+        if size != sizes[0]:
+            raise InputError(
+                f"All images of a folder must have one size. Received: {files[0].name} of {sizes[0]} "
+                f"and {file.relative_to(base)} of {size}."
+            )
+    labelled = all(file.parent != base for file in files)
+    labels = tuple(file.relative_to(base).parts[0] for file in files) if labelled else None
+    return ImageRows(tuple(files), sizes[0] if is_grey else (*sizes[0], 3), labels)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An image of Pillow's; what goes wrong with it names the file."""
     try:
         from PIL import Image
     except ImportError as error:
         raise MissingExtra("A folder of images", "train") from error
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
-    if not files:
-        raise InputError(f"{folder} must hold images ({', '.join(IMAGE_ENDINGS)}). Received: none.")
-    images: list[np.ndarray] = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                mode = image.mode
-                images.append(np.asarray(image.convert("L" if mode in ("1", "L") else "RGB")))
-        except Exception as error:  # what Pillow raises for damaged bytes has no common base
-            raise InputError(f"{file} is not a readable image: {error}") from error
-        if mode[0] in "IF":  # conversion would clip them
-            raise InputError(f"{file} must have 8 bits a channel; deeper images can come as .npy. Received: {mode}.")
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            raise InputError(
-                f"All images of a folder must have one size. Received: {files[0].name} of {images[0].shape[:2]} "
-                f"and {file.relative_to(folder)} of {images[-1].shape[:2]}."
-            )
-    if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images]
-    labelled = all(file.parent != folder for file in files)
-    labels = np.array([file.relative_to(folder).parts[0] for file in files]) if labelled else None
-    return Rows(np.stack(images), labels)
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except Exception as error:  # what Pillow raises for damaged bytes has no common base
+        raise InputError(f"{path} is not a readable image: {error}") from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_ae.data.arrow import ArrowTable, TableRows, table_of_dataset, table_of_files
 from keras_ae.data.cells import Cells, read_cells
+from keras_ae.data.images import ImageRows
 from keras_ae.data.kinds import infer
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.shards import cells_of_shards, check_columns, is_many
@@ -16,12 +17,14 @@ from keras_ae.data.source import Source
 from keras_ae.data.splits import MOST
 from keras_ae.data.streams import as_labels, survey
 from keras_ae.data.tables import TABLES, Rows, as_numbers, check_input, csv_header, open_npz, read_rows
+from keras_ae.data.tfrecord import RecordRows
 from keras_ae.errors import CellError, InputError
 
 MEMORY_BYTES = 256 << 20
-"""Tables of more are streamed: of text files their bytes, of others 8 for each cell."""
+"""What is more is streamed: of text files and records their bytes count, of other tables 8 for each cell, of images 1
+for each value."""
 _NOT_LOOKED_INTO = MEMORY_BYTES >> 6
-STREAMED = "files of .csv or .parquet, or a pyarrow.dataset.Dataset"
+STREAMED = "files of .csv, .parquet or .tfrecord, images, or a pyarrow.dataset.Dataset"
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,14 @@ class Asked:
         return replace(schema, dropped=(*schema.dropped, *self.drop))
 
 
+def name_of(path: Path) -> str:
+    """Of a source in the manifest: a glob's whole text, else the last part of the path."""
+    return str(path) if is_many(path) and not path.is_dir() else path.name
+
+
 def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -> Source:
     """Files of rows, all of one ending; tables of many bytes are streamed."""
-    name = str(path) if is_many(path) and not path.is_dir() else path.name
+    name = name_of(path)
     if files[0].suffix in TABLES:
         size = sum(file.stat().st_size for file in files if file.exists())
         if stream or (stream is None and size > _NOT_LOOKED_INTO):
@@ -139,6 +147,17 @@ def streamed(table: ArrowTable, asked: Asked) -> Source:
         notes.append(f"{stream.skipped:,} of {stream.skipped + stream.total:,} rows were skipped")
     rows = Rows(x, y, schema.names, schema, tuple(notes), bool(stream.skipped))
     return Source(table.name, rows, labels=asked.labels, stream=stream)
+
+
+def of_reader(name: str, reader: ImageRows | RecordRows, labels: str | None, stream: bool | None) -> Source:
+    """Images or records; those of many bytes are streamed."""
+    columns = reader.columns if isinstance(reader, RecordRows) else None
+    if stream or (stream is None and reader.bytes > MEMORY_BYTES):
+        found = survey(reader, MOST)
+        return Source(name, Rows(*found.samples["train"], columns), labels=labels, stream=found)
+    chunks = [chunk for unit in range(len(reader.units)) for chunk in reader.chunks(unit)]
+    y = None if chunks[0].y is None else np.concatenate([chunk.y for chunk in chunks])
+    return Source(name, Rows(np.concatenate([chunk.x for chunk in chunks]), y, columns), labels=labels)
 
 
 def _joined(files: list[Path], labels: str | None) -> Rows:

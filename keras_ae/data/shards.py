@@ -41,9 +41,19 @@ def shards(source: str | Path, endings: tuple[str, ...] = ENDINGS) -> list[Path]
     if not files:
         raise InputError(f"{source} must hold files that end in {', '.join(endings)}. Received: none.")
     kinds = sorted({file.suffix for file in files})
-    if len(kinds) > 1 and endings == ENDINGS:
+    if len(kinds) > 1 and {*kinds} & {*ENDINGS} == {*kinds}:
         raise InputError(f"{source} must hold files of one ending; a glob can choose. Received: {', '.join(kinds)}.")
     return files
+
+
+def base_of(source: str | Path) -> Path:
+    """The folder that a source is, or that all its glob's matches are in."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    plain = path.parts[:-1]
+    ends = next((i for i, part in enumerate(plain) if glob.has_magic(part)), len(plain))
+    return Path(*plain[:ends])
 
 
 def _below(folder: Path, inside: Path) -> list[Path]:

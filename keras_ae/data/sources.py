@@ -8,12 +8,13 @@ import numpy as np
 
 from keras_ae.data.arrow import is_dataset
 from keras_ae.data.cells import cells_of, is_table
-from keras_ae.data.images import IMAGE_ENDINGS, read_images
-from keras_ae.data.joining import STREAMED, Asked, of_cells, of_dataset, of_files, with_test
+from keras_ae.data.images import IMAGE_ENDINGS, images_of
+from keras_ae.data.joining import STREAMED, Asked, name_of, of_cells, of_dataset, of_files, of_reader, with_test
 from keras_ae.data.schema import Schema
 from keras_ae.data.shards import is_many, shards
 from keras_ae.data.source import Source
 from keras_ae.data.tables import ENDINGS, Rows, as_numbers
+from keras_ae.data.tfrecord import RECORD_ENDINGS, records_of
 from keras_ae.data.windows import Windowing, blocks_of, read_series
 from keras_ae.errors import InputError, MissingExtra
 
@@ -27,20 +28,20 @@ def load_source(
     windowing: Windowing | None = None,
     stream: bool | None = None,
 ) -> Source:
-    """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet), a folder or a glob of
-    such files, a `pyarrow.dataset.Dataset`, a folder of images, an array, a DataFrame or a dictionary of columns.
+    """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet, .tfrecord), a folder or
+    a glob of such files or of images, a `pyarrow.dataset.Dataset`, an array, a DataFrame or a dictionary of columns.
 
     A table may have categories, booleans, dates and missing cells; kinds follow from the cells (`keras_ae.data.infer`).
 
     Args:
         source: by name, path or as it is.
-        labels: the column of a table that holds labels, which is no feature then; of an .npz, the array.
+        labels: the column of a table or feature of a record that holds labels; of an .npz, the array.
         schema: what is known of a table's columns, or all of it.
         drop: columns of a table that are left out.
         skip: leave out rows with a cell that can't be used, and note how many, instead of raising.
         windowing: take the rows as a time series, and its windows (windows, length, channels) as observations.
-        stream: whether rows of .csv, .parquet or a data set are read anew each epoch; by default where there are more
-            than 256 MB of them (`keras_ae.data.streams`).
+        stream: whether rows of .csv, .parquet, .tfrecord, images or a data set are read anew each epoch; by default
+            where there are more than 256 MB of them (`keras_ae.data.streams`).
 
     Raises:
         InputError: for what is missing, empty or can't be used.
@@ -58,9 +59,14 @@ def load_source(
     if is_dataset(source):
         return of_dataset(source, asked, stream)
     path = Path(source) if isinstance(source, str | Path) and str(source) not in BUILTIN else None
-    if path is not None and (is_many(path) or path.suffix in ENDINGS):
-        files = shards(path, (*ENDINGS, *IMAGE_ENDINGS)) if is_many(path) else [path]
-        if not {file.suffix.lower() for file in files} & {*IMAGE_ENDINGS}:
+    if path is not None and (is_many(path) or path.suffix in (*ENDINGS, *RECORD_ENDINGS)):
+        files = shards(path, (*ENDINGS, *RECORD_ENDINGS, *IMAGE_ENDINGS))
+        if files[0].suffix in RECORD_ENDINGS and asked.is_plain:
+            return of_reader(name_of(path), records_of(files, labels), labels, stream)
+        images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+        if images and asked.is_plain and labels is None:
+            return of_reader(name_of(path), images_of(path, images), None, stream)
+        if not images and files[0].suffix in ENDINGS:
             return of_files(path, files, asked, stream)
     if stream:
         raise InputError(f"A stream must be of {STREAMED}. Received: {source}.")
@@ -73,8 +79,6 @@ def load_source(
     if str(source) in BUILTIN:
         return BUILTIN[str(source)]()
     assert path is not None
-    if path.is_dir():
-        return Source(path.name, read_images(path))
     raise InputError(
         f"No such source: {source}. It must be a file, a folder of files or images, a glob, or one of "
         f"{', '.join(BUILTIN)}."

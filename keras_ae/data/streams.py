@@ -55,6 +55,11 @@ class Reader(Protocol):
         """Their names, in order."""
         ...
 
+    @property
+    def files(self) -> int:
+        """How many there are."""
+        ...
+
     def chunks(self, unit: int) -> Iterator[Chunk]:
         """The rows of a unit, in order."""
         ...
@@ -88,8 +93,8 @@ class Stream:
         """
         units = self.reader.units
         layout = hashlib.sha256("\n".join(units).encode()).hexdigest()
-        files = len(set(units))
-        return {"rows": self.total, "train": self.rows, "digest": self.digest, "files": files, "layout": layout}
+        of = {"rows": self.total, "train": self.rows, "digest": self.digest}
+        return {**of, "files": self.reader.files, "layout": layout}
 
     def labelled(self, classes: tuple[str, ...]) -> "Stream":
         """The same with labels."""

@@ -81,6 +81,13 @@ def check_input(path: Path) -> None:
         raise InputError(f"A file of rows must end in {', '.join(ENDINGS)}. Received: {path.name}.")
     if path.is_dir():
         raise InputError(f"{path} must be a file. Received: a folder.")
+    check_input_file(path)
+
+
+def check_input_file(path: Path) -> None:
+    """Raises InputError where there is no file, or nothing in it."""
+    if not path.exists():
+        raise InputError(f"No such file: {path}.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty.")
 
