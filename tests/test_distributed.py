@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -187,3 +188,29 @@ def test_two_workers_train_one_of_which_dies(cluster, tmp_path):
 def test_options_that_are_rays_own_are_refused():
     with pytest.raises(InputError, match="`resume` is what `ray_fit` decides"):
         distributed.ray_fit("digits", "model", resume="run")
+
+
+@pytest.mark.slow
+def test_a_search_finds_the_larger_latent_and_goes_on(cluster, tmp_path):
+    search = {"latent_dim": [1, 8], "hidden": [[8], "none"]}
+    options = {"recipe": "ae", "epochs": 2, "labels": False}
+    done = distributed.tune("digits", tmp_path / "search", search, trials=6, workers=3, seed=1, **options)
+    assert len(done) == 6
+    values = {(trial.options["latent_dim"], str(trial.options["hidden"])): trial.value for trial in done}
+    assert done[0].options == {"latent_dim": 8, "hidden": [8]}
+    assert values[8, "[8]"] < values[1, "[8]"]
+    assert all((trial.value is None) == (trial.options["hidden"] == "none") for trial in done)
+    assert "invalid literal" in done[-1].error
+    best = tomllib.loads((tmp_path / "search/best.toml").read_text())
+    assert (best["source"], best["recipe"], best["latent_dim"]) == ("digits", "ae", 8)
+    again = distributed.tune("digits", tmp_path / "search", search, trials=6, workers=3, seed=1, resume=True, **options)
+    assert [trial.value for trial in again] == [trial.value for trial in done]
+    with pytest.raises(InputError, match=r"gone on with as it began. Received: trials 7, there 6"):
+        distributed.tune("digits", tmp_path / "search", search, trials=7, seed=1, resume=True, **options)
+
+
+@pytest.mark.parametrize("values", [[], "1", "2..1", "0..1:log", "a..b", "1..2:exp", 3])
+def test_a_search_is_in_a_list_or_a_range(values, tmp_path):
+    with pytest.raises(InputError, match=r"'latent_dim'.*(must be searched in a list|a logarithm needs)"):
+        distributed.tune("digits", tmp_path / "search", {"latent_dim": values})
+    assert os.listdir(tmp_path) == []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_ae import __version__
-from keras_ae.cli import artifacts, fitting, judging, pages, rows, speeds, starting
+from keras_ae.cli import artifacts, fitting, judging, pages, rows, speeds, starting, tuning
 from keras_ae.cli.console import INTERRUPTED, fail
 from keras_ae.errors import KerasAEError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 
 _COMMANDS = (
     fitting.fit,
+    tuning.tune,
     starting.recipes,
     artifacts.info,
     starting.doctor,

@@ -3,13 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 
-from keras_ae.errors import MissingExtra
+from keras_ae.errors import InputError, MissingExtra
 
 INTERRUPTED = 130
 
@@ -109,3 +109,17 @@ def fail(message: str, code: int) -> NoReturn:
     """Ends the program with one line on stderr."""
     print(f"keras-ae: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def pairs_of(argument: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """NAME=VALUE by name, the values read as JSON, or else as text."""
+    options = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(f"`{argument}` must be NAME=VALUE. Received: {pair!r}.")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options

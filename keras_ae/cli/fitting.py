@@ -1,7 +1,6 @@
 """`fit`: from raw data to an artifact."""
 
 import inspect
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import typer
 
 from keras_ae.cli.arguments import Json, OnError, Otherwise, Precision
 from keras_ae.cli.artifacts import gains
-from keras_ae.cli.console import fail, print_json, stages, tensorflow_imported
+from keras_ae.cli.console import fail, pairs_of, print_json, stages, tensorflow_imported
 from keras_ae.errors import InputError, Interrupted
 from keras_ae.workers import CLUSTER, run_workers
 
@@ -158,7 +157,7 @@ def fit(
     from keras_ae.data.windows import Windowing
     from keras_ae.processor import compilation_cache
 
-    options = _options(option or ())
+    options = pairs_of("--option", option or ())
     if labels is not None and no_labels:
         raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")
     in_cluster = CLUSTER in os.environ
@@ -254,16 +253,3 @@ def _telling_how_to_resume() -> Iterator[None]:
         yield
     except Interrupted as error:  # Typer would take it for Ctrl-C, and say nothing
         fail(str(error), error.exit_code)
-
-
-def _options(pairs: Any) -> dict[str, Any]:
-    options = {}
-    for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise InputError(f"`--option` must be NAME=VALUE. Received: {pair!r}.")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options

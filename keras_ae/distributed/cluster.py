@@ -47,9 +47,10 @@ def cluster() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Ray Data's progress and errors go to its log files alone: the errors are raised, too."""
-    handlers = [handler for handler in logging.getLogger("ray.data").handlers if handler.get_name() == "console"]
+def quiet(library: str) -> Iterator[None]:
+    """What a library of Ray, `ray.data`, says goes to its log files alone; errors are raised, too."""
+    logger = logging.getLogger(library)
+    handlers = [handler for handler in logger.handlers if handler.get_name() == "console"]
     levels = [handler.level for handler in handlers]
     for handler in handlers:
         handler.setLevel(logging.CRITICAL)

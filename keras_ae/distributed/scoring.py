@@ -98,7 +98,7 @@ def run_files(
             processors = ray.cluster_resources().get("CPU", 1)
             size = workers or max(1, int(processors) - 1)
             blocks = max(len(files), min(_BLOCKS * size, -(-rows // batch_rows)))
-            with data.DataContext.current(context), quiet():
+            with data.DataContext.current(context), quiet("ray.data"):
                 results = data.read_parquet(
                     [str(file) for file in files], include_paths=True, override_num_blocks=blocks
                 )
