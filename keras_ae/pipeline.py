@@ -1,7 +1,6 @@
 """From raw data to a proven artifact: what `keras-ae fit` calls."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +12,21 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
-from keras_ae.data import ColumnStatistics, Splits, Statistics, fit_columns, fit_scaling, load_source, split
-from keras_ae.data.columns import layout
+from keras_ae.data import Splits, load_source
 from keras_ae.data.source import Source
+from keras_ae.data.streams import Stream
 from keras_ae.divergence import Divergence
 from keras_ae.errors import InputError
-from keras_ae.labelling import Labels, labels_of
 from keras_ae.likelihood import density_bound
 from keras_ae.models import Autoencoder
+from keras_ae.preparation import Prepared
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.replicas import losing_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
 from keras_ae.storage import Progress, check_precisions, describe, silent, versions, write
 from keras_ae.tracking.tracker import Tracker, Trackers
-from keras_ae.training import Training, default_latent_dim, finish, measure, measure_classes, train
+from keras_ae.training import Training, finish, measure, measure_classes, train
 
 DTYPES = {"float32": "float32", "bfloat16": POLICY}
 
@@ -145,123 +144,76 @@ def fit(
     check_precisions(precisions)
     if precisions and out is None:
         raise InputError("`precisions` are of an artifact, and need `out`.")
-    divergence = Divergence(on_divergence)
-    if not writes(strategy):
-        out = None
     if dtype not in DTYPES:
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
     if dtype == "bfloat16":
         check_bfloat16()
+    divergence = Divergence(on_divergence)
+    if not writes(strategy):
+        out = None
     tracking = Trackers(track if writes(strategy) else (), None if out is None else Path(out))
     checkpoints = Run(resume) if isinstance(resume, str | Path) else resume
     if checkpoints is not None:
         checkpoints.writes = writes(strategy)
+    asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
+    asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
+    asked |= {} if keep_rows else {"keep_rows": False}
     with (
         contextlib.nullcontext() if checkpoints is None else checkpoints as run,
         tracking,
         contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder,
-        contextlib.ExitStack() as scope,
     ):
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column, stream=stream)
         if data.stream is not None and strategy is not None:
             raise InputError("A stream trains on one device. Received: a strategy besides.")
-        splits = split(data, seed, test)
-        statistics = _statistics(data, splits)
-        schema = statistics.schema if isinstance(statistics, ColumnStatistics) else None
-        known = labels_of(data, splits, statistics, None if labels is None else bool(labels), seed)
-        asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
-        asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
-        asked |= {} if keep_rows else {"keep_rows": False}
+        rows = Prepared.of(data, None if labels is None else bool(labels), test, seed)
         if run is not None:
-            also = {"columns": schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
-            run.begin(asked | also | _of_data(data, splits, known))
+            also = {"columns": rows.schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
+            run.begin(asked | also | rows.hashes() | {"versions": versions()})
             if run.found is not None:
                 progress(f"going on after {run.found}", None)
         tracking.started(asked | {"source": data.name}, run is not None and run.found is not None)
-        shape = splits.train.shape[1:]
-        latent_dim = latent_dim or default_latent_dim(splits.train[0].size if schema is None else layout(schema).size)
         keras.utils.set_random_seed(seed)
-        if strategy is not None:
-            scope.enter_context(strategy.scope())
-        try:
-            model = build(
-                recipe,
-                shape,
-                latent_dim,
-                network,
-                splits.train.dtype.name,
-                DTYPES[dtype],
-                known.classes,
-                schema=schema,
-                **options,
-            )
-        except (TypeError, ValueError) as error:
-            given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
-            raise InputError(f"{error}{given}") from error
-        _check_sign(model, data)
-
-        streamed = None if data.stream is None else data.stream.labelled(known.classes)
-        rows = len(splits.train) if streamed is None else streamed.rows
-        how = "" if streamed is None else f", streamed from {streamed.describe()['files']:,} files"
-        what = f"training {recipe} on {rows:,} rows of {'x'.join(map(str, shape))}{how}"
-        progress(what, None)
-        with losing_workers():
-            training = train(
-                model,
-                splits,
-                statistics,
-                recipe,
-                known,
-                epochs,
-                batch_size,
-                callbacks,
-                on_epoch=lambda done, of: progress(what, done / of),
-                run=run,
-                divergence=divergence,
-                stream=streamed,
-                trackers=tracking.all,
-            )
-        scope.close()
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            model = _built(rows, recipe, latent_dim, network, DTYPES[dtype], options)
+            streamed = None if data.stream is None else data.stream.labelled(rows.labels.classes)
+            what = _what(recipe, rows, streamed)
+            progress(what, None)
+            with losing_workers():
+                training = train(
+                    model,
+                    rows.splits,
+                    rows.statistics,
+                    recipe,
+                    rows.labels,
+                    epochs,
+                    batch_size,
+                    callbacks,
+                    on_epoch=lambda done, of: progress(what, done / of),
+                    run=run,
+                    divergence=divergence,
+                    stream=streamed,
+                    trackers=tracking.all,
+                )
         if dtype == "bfloat16" or strategy is not None:
             model = in_float32(model)  # on one device, too
-        prior = finish(model, splits, known, keep_rows)
-        metrics = measure(model, splits, statistics) | measure_classes(model, splits, known)
-        notes = [*data.rows.notes, *_notes(data, splits, statistics), *known.notes, *divergence.notes]
-        if run is not None and run.found is not None:
-            notes.append(f"training went on after {run.found}, and its seconds are since then")
-        if run is not None and run.damaged:
-            notes.append(f"damaged checkpoints were passed over for the one before: {', '.join(run.damaged)}")
+        prior = finish(model, rows.splits, rows.labels, keep_rows)
         manifest = {
             "recipe": recipe,
             "options": options,
-            "network": network or RECIPES[recipe].network or default_network(shape),
-            "source": data.name,
+            "network": network or RECIPES[recipe].network or default_network(rows.shape),
             "asked": {name: value for name, value in asked.items() if value is not None},
-            "columns": list(data.rows.columns) if data.rows.columns else None,
-            "dropped": list(data.rows.schema.dropped) if data.rows.schema else [],
-            "rows_skipped": data.rows.skipped,
-            "keeps_rows": keep_rows,
-            "window": data.rows.windowing.describe() if data.rows.windowing else None,
-            "labels_column": data.labels,
             "seed": seed,
-            "scaling": "shared" if statistics.shared else "per feature",
-            "splits": splits.describe(),
-            "duplicates": splits.duplicates,
-            "stream": None if streamed is None else streamed.describe(),
-            "training": {
-                "epochs": training.epochs,
-                "best_epoch": training.best_epoch,
-                "seconds": round(training.seconds, 2),
-                "seconds_to_first_step": training.seconds_to_first_step and round(training.seconds_to_first_step, 2),
-                "dtype": dtype,
-                "history": _history(training),
-            },
+            "keeps_rows": keep_rows,
+            **rows.describe(),
+            "training": {**training.describe(), "dtype": dtype},
             "prior": prior.describe(),
-            "metrics": metrics,
-            "notes": notes,
+            "metrics": measure(model, rows.splits, rows.statistics) | measure_classes(model, rows.splits, rows.labels),
+            "notes": [*rows.notes(), *divergence.notes, *([] if run is None else run.notes())],
         }
         if folder is not None:
+            splits = rows.splits
             manifest = write(model, folder, splits.test, manifest, progress, precisions, splits.calibration)
             if report and keep_rows:
                 name = Path(out or folder).resolve().name
@@ -269,55 +221,43 @@ def fit(
         else:
             manifest = {**describe(model), **manifest}
         seconds = time.perf_counter() - started
-        fitted = Fitted(model, splits, training, manifest, None if out is None else Path(out), seconds)
+        fitted = Fitted(model, rows.splits, training, manifest, None if out is None else Path(out), seconds)
     with tracking:  # the artifact is there, whatever becomes of this
-        tracking.finished(model, splits, manifest, fitted.artifact)
+        tracking.finished(model, rows.splits, manifest, fitted.artifact)
     return fitted
 
 
-def _of_data(data: Source, splits: Splits, known: Labels) -> dict[str, Any]:
-    """What a run's data and libraries are, to tell it from another."""
-    return {
-        **({} if data.stream is None else {"stream": data.stream.describe()}),
-        "data": {name: part["sha256"] for name, part in splits.describe().items()},
-        "labels": {name: hashlib.sha256(y.tobytes()).hexdigest() for name, y in known.learned.items()},
-        "versions": versions(),
-    }
-
-
-def _statistics(data: Source, splits: Splits) -> Statistics | ColumnStatistics:
-    if data.rows.schema is None or data.rows.schema.is_plain:
-        return fit_scaling(splits.train)
-    return ColumnStatistics(fit_columns(data.rows.schema, splits.train))
-
-
-def _history(training: Training) -> dict[str, Any]:
-    """The terms by epoch, at most 200 values each, for pictures; and the epochs that they stand for."""
-    thinned = {}
-    for name, values in training.history.items():
-        index = np.unique(np.linspace(0, len(values) - 1, min(len(values), 200)).astype(int))
-        thinned[name] = [float(f"{values[i]:.6g}") for i in index]
-    return {"epochs": training.epochs, **thinned}
-
-
-def _check_sign(model: Autoencoder, data: Source) -> None:
-    if not getattr(model.scaling, "non_negative", False):
-        return
-    negative = np.argwhere(data.rows.x < 0)
-    if len(negative):
-        row, *column = (int(i) for i in negative[0])
-        raise InputError(
-            f"Recipe {model.name!r} takes distributions, values of at least 0. "
-            f"Received: {data.rows.x[tuple(negative[0])]} in row {row}, column {tuple(column)}."
+def _built(
+    rows: Prepared, recipe: str, latent_dim: int | None, network: str | None, policy: str, options: dict[str, Any]
+) -> Autoencoder:
+    """The untrained model; what makes no sense for these rows becomes InputError."""
+    try:
+        model = build(
+            recipe,
+            rows.shape,
+            latent_dim or rows.latent_dim,
+            network,
+            rows.splits.train.dtype.name,
+            policy,
+            rows.labels.classes,
+            schema=rows.schema,
+            **options,
         )
+    except (TypeError, ValueError) as error:
+        given = f" (options: {', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else ""
+        raise InputError(f"{error}{given}") from error
+    x = rows.data.rows.x
+    if getattr(model.scaling, "non_negative", False) and (x < 0).any():
+        row, *column = (int(i) for i in np.argwhere(x < 0)[0])
+        raise InputError(
+            f"Recipe {recipe!r} takes distributions, values of at least 0. "
+            f"Received: {x[(row, *column)]} in row {row}, column {tuple(column)}."
+        )
+    return model
 
 
-def _notes(data: Source, splits: Splits, statistics: Statistics | ColumnStatistics) -> list[str]:
-    notes = []
-    if statistics.constant and data.rows.columns:
-        names = [data.rows.columns[i] for i in statistics.constant]
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        notes.append(f"{len(names)} constant column{'s' if len(names) > 1 else ''} in the training rows: {shown}")
-    for name, count in splits.duplicates.items():
-        notes.append(f"{count} of {len(splits.parts()[name])} {name} rows also occur in an earlier split")
-    return notes
+def _what(recipe: str, rows: Prepared, stream: Stream | None) -> str:
+    """What runs, for people."""
+    count = len(rows.splits.train) if stream is None else stream.rows
+    how = "" if stream is None else f", streamed from {stream.describe()['files']:,} files"
+    return f"training {recipe} on {count:,} rows of {'x'.join(map(str, rows.shape))}{how}"

@@ -118,6 +118,15 @@ class Run:
         with contextlib.suppress(OSError):
             self.folder.rmdir()  # where it holds nothing
 
+    def notes(self) -> list[str]:
+        """What people should know of a run that went on."""
+        notes = []
+        if self.found is not None:
+            notes.append(f"training went on after {self.found}, and its seconds are since then")
+        if self.damaged:
+            notes.append(f"damaged checkpoints were passed over for the one before: {', '.join(self.damaged)}")
+        return notes
+
     def begin(self, description: Mapping[str, Any]) -> None:
         """Says what the run is of, options and data, and finds the newest whole checkpoint, if there is one; `damaged`
         then names those whose bytes have changed.

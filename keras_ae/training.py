@@ -52,6 +52,21 @@ class Training:
     seconds_to_first_step: float | None
     history: dict[str, list[float]] = field(repr=False)
 
+    def describe(self) -> dict[str, Any]:
+        """For the manifest; of the terms at most 200 values each, for pictures, and the epochs that they stand for."""
+        thinned = {}
+        for name, values in self.history.items():
+            index = np.unique(np.linspace(0, len(values) - 1, min(len(values), 200)).astype(int))
+            thinned[name] = [float(f"{values[i]:.6g}") for i in index]
+        first_step = self.seconds_to_first_step
+        return {
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "seconds": round(self.seconds, 2),
+            "seconds_to_first_step": first_step and round(first_step, 2),
+            "history": {"epochs": self.epochs, **thinned},
+        }
+
 
 def default_latent_dim(features: int) -> int:
     """16, or a half of the features where they are few."""

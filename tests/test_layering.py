@@ -49,6 +49,7 @@ LAYERS = [
     ("recipes", "export", "bfloat16", "report", "checkpoints", "divergence"),
     ("labelling",),
     ("training", "tracking"),
+    ("preparation",),
     ("storage",),
     ("pipeline",),
     ("distributed", "sklearn"),

@@ -1,0 +1,89 @@
+"""What a fit learns from: rows that are split, their statistics and labels."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from keras_ae.data import ColumnStatistics, Schema, Splits, Statistics, fit_columns, fit_scaling, split
+from keras_ae.data.columns import layout
+from keras_ae.data.source import Source
+from keras_ae.labelling import Labels, labels_of
+from keras_ae.training import default_latent_dim
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows, ready to be trained on.
+
+    Attributes:
+        data: where they come from.
+        splits: raw rows of each part.
+        statistics: of the training rows, by which they are scaled.
+        labels: what is learned of them.
+    """
+
+    data: Source
+    splits: Splits
+    statistics: Statistics | ColumnStatistics
+    labels: Labels
+
+    @classmethod
+    def of(cls, data: Source, labels: bool | None, test: bool, seed: int) -> "Prepared":
+        """Splits a source, and looks at its training rows; arguments are those of `keras_ae.fit`."""
+        splits = split(data, seed, test)
+        plain = data.rows.schema is None or data.rows.schema.is_plain
+        statistics: Statistics | ColumnStatistics
+        statistics = (
+            fit_scaling(splits.train) if plain else ColumnStatistics(fit_columns(data.rows.schema, splits.train))
+        )
+        return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed))
+
+    @property
+    def schema(self) -> Schema | None:
+        """Of a table that is more than numbers."""
+        return self.statistics.schema if isinstance(self.statistics, ColumnStatistics) else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one raw row."""
+        return self.splits.train.shape[1:]
+
+    @property
+    def latent_dim(self) -> int:
+        """The default of `keras_ae.fit`."""
+        return default_latent_dim(self.splits.train[0].size if self.schema is None else layout(self.schema).size)
+
+    def hashes(self) -> dict[str, Any]:
+        """What tells the rows and the labels of a run from others."""
+        return {
+            **({} if self.data.stream is None else {"stream": self.data.stream.describe()}),
+            "data": {name: part["sha256"] for name, part in self.splits.describe().items()},
+            "labels": {name: hashlib.sha256(y.tobytes()).hexdigest() for name, y in self.labels.learned.items()},
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """For the manifest."""
+        rows = self.data.rows
+        return {
+            "source": self.data.name,
+            "columns": list(rows.columns) if rows.columns else None,
+            "dropped": list(rows.schema.dropped) if rows.schema else [],
+            "rows_skipped": rows.skipped,
+            "window": rows.windowing.describe() if rows.windowing else None,
+            "labels_column": self.data.labels,
+            "scaling": "shared" if self.statistics.shared else "per feature",
+            "splits": self.splits.describe(),
+            "duplicates": self.splits.duplicates,
+            "stream": None if self.data.stream is None else self.data.stream.describe(),
+        }
+
+    def notes(self) -> list[str]:
+        """What people should know of the rows."""
+        notes = list(self.data.rows.notes)
+        if self.statistics.constant and self.data.rows.columns:
+            names = [self.data.rows.columns[i] for i in self.statistics.constant]
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            notes.append(f"{len(names)} constant column{'s' if len(names) > 1 else ''} in the training rows: {shown}")
+        for name, count in self.splits.duplicates.items():
+            notes.append(f"{count} of {len(self.splits.parts()[name])} {name} rows also occur in an earlier split")
+        return [*notes, *self.labels.notes]
