@@ -84,11 +84,13 @@ def test_the_local_outlier_factor_is_that_of_its_definition_and_one_inside_the_d
     layer = LocalOutlierFactor(200, 3)
     layer.build()
     layer.fit(bank.astype("float32"))
-    factor, share = (np.asarray(part) for part in layer(x.astype("float32")))
+    factor, around = (np.asarray(part) for part in layer(x.astype("float32")))
     np.testing.assert_allclose(factor, weighted_factor(bank, x, layer.k), rtol=1e-3)
     assert 0.9 < np.median(factor) < 1.2
     assert factor[-1] == factor.max() > 3
-    np.testing.assert_allclose(share.sum(axis=1), 1, rtol=1e-5)
+    distance = NearestNeighbors(n_neighbors=layer.k).fit(bank).kneighbors(x)[0]
+    mean = np.sqrt(around.sum(axis=1))
+    assert ((distance[:, 0] < mean) & (mean < distance[:, -1])).all()
 
 
 def test_every_measure_rises_with_what_it_measures_and_the_score_is_the_sum_of_its_parts(fitted):
@@ -146,6 +148,23 @@ def test_whole_numbers_and_copied_rows_agree_between_runtimes():
     got = session.run(None, {"x": query})[0]
     assert (np.abs(got / expected - 1) < 1e-3).all()
     assert (np.abs(got / expected - 1) < 1e-5).mean() > 0.9
+
+
+def test_contributions_agree_between_runtimes_where_rows_are_copies_or_equally_far():
+    x = RNG.integers(0, 4, (900, 5)).astype("float32")
+    parts = [x, x + 0.1, x[:, :2], -np.square(x).sum(axis=1)]
+    layer = AnomalyScore.fitted([part[:600] for part in parts], [part[600:700] for part in parts])
+    names = ("x", "x_hat", "z", "log_prior")
+    inputs = [keras.Input(part.shape[1:], name=name) for name, part in zip(names, parts, strict=True)]
+    score, contribution = layer(inputs)
+    named = {tensor.name: tensor for tensor in inputs}
+    model = keras.Model(named, {"score": score, "contribution": contribution})
+    graph = _graph("score", model)
+    session = onnxruntime.InferenceSession(convert(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    query = dict(zip(names, [part[700:] for part in parts], strict=True))
+    expected = {name: np.asarray(part) for name, part in model(query).items()}
+    for name, got in zip(expected, session.run(list(expected), query), strict=True):
+        np.testing.assert_allclose(got, expected[name], rtol=1e-3, atol=1e-3)
 
 
 @settings(max_examples=30, deadline=None)

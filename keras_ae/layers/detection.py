@@ -132,12 +132,13 @@ class AnomalyScore(Fitted):
         _, differences = self.nearest(at / self.units)
         distances = ops.sqrt(ops.sum(differences, axis=-1) + ops.square(self.near))
         farther = [distances[:, i] for i in range(len(NEIGHBOURS))]
-        density, of_density = self.outlier_factor(at / ops.sqrt(self.units))
+        density, around = self.outlier_factor(at / ops.sqrt(self.units))
         if self.by_latents:
             shares = [of_error] * len(MEASURES)
         else:
-            of_distances = [share_of(differences[:, i]) for i in range(len(NEIGHBOURS))]
-            shares = [of_error, of_error, *of_distances, of_density]
+            # The difference from one neighbour would be another's where two are equally far.
+            of_distance = share_of(around / self.units)
+            shares = [of_error, of_error, *[of_distance] * len(NEIGHBOURS), share_of(around)]
         stacked = ops.stack([error, prior, *farther, density], axis=-1)
         return ops.log(ops.maximum(stacked, np.float32(1e-30))), shares
 

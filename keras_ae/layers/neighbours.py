@@ -104,7 +104,8 @@ class LocalOutlierFactor(Fitted):
     the k-th, instead of all counting alike: no value jumps then where two rows are equally far, and runtimes that
     round differently agree.
 
-    Called on (batch, n); returns the factor (batch,) and each coordinate's share in it (batch, n).
+    Called on (batch, n); returns the factor (batch,) and the mean squared difference from those neighbours in each
+    coordinate (batch, n), which jumps as little.
 
     Args:
         rows: in the bank.
@@ -146,7 +147,7 @@ class LocalOutlierFactor(Fitted):
         weight = weight / ops.sum(weight, axis=-1, keepdims=True)
         reach = ops.maximum(ops.sqrt(squared), ops.take(self.reach, index, axis=0))
         factor = ops.sum(weight * reach, axis=-1) * ops.sum(weight * ops.take(self.density, index, axis=0), axis=-1)
-        return factor, share_of(ops.sum(ops.expand_dims(weight, -1) * squares, axis=1))
+        return factor, ops.sum(ops.expand_dims(weight, -1) * squares, axis=1)
 
     def compute_output_spec(self, x: Any) -> Any:
         return keras.KerasTensor((x.shape[0],), dtype="float32"), keras.KerasTensor(x.shape, dtype="float32")
