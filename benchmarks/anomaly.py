@@ -170,11 +170,10 @@ def write(results: dict[str, dict[str, float]]) -> None:
     RESULT.write_text(
         f"""# The default detector beside the simple methods
 
-AUROC in percent, mean of the runs (seeds or splits). `keras_ae` is `AnomalyDetector()`: one setting for all sets, trained on normal rows
-only, on rows as they are; the others get rows standardized by the training rows. `alarms at 1 %`: share of normal test
-rows whose conformal p-value is at most 0.01. `seconds`: of the detector's `fit`, on a machine that others may use.
-{bench.machine()};
-{datetime.date.today()}. Regenerate: `python benchmarks/anomaly.py FOLDER`.
+AUROC in percent, mean of the runs, seeds or splits. `keras_ae` is `AnomalyDetector()`: one setting for all sets,
+trained on normal rows only, as they are; the others get rows standardized by the training rows. `alarms at 1 %`: share
+of normal test rows whose conformal p-value is at most 0.01. `seconds`: of the detector's `fit`, on a machine that
+others may use. {bench.machine()}; {datetime.date.today()}. Regenerate: `python benchmarks/anomaly.py FOLDER`.
 
 ## The published protocol
 

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from keras_ae.errors import InputError
+from keras_ae.loop import SpanCallback
 from keras_ae.replicas import agreement
-from keras_ae.resident import SpanCallback
 from keras_ae.runs import STOPPED_BY, Run
 from keras_ae.state import kept_by, pack, read, restore, unpack, variables_of
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.errors import DivergenceError, InputError
-from keras_ae.resident import SpanCallback
+from keras_ae.loop import SpanCallback
 from keras_ae.state import Reader, restore
 
 ACTIONS = ("stop", "lower_learning_rate")

@@ -19,7 +19,7 @@ from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.checkpoints import Checkpoints
 from keras_ae.divergence import Divergence
 from keras_ae.errors import InputError, Interrupted
-from keras_ae.resident import SpanCallback
+from keras_ae.loop import SpanCallback
 from keras_ae.runs import Run
 
 EPOCHS = 6

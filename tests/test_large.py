@@ -19,8 +19,8 @@ from keras_ae.data import fit_scaling, joining, load_source, split, streams
 from keras_ae.data.hashing import hashes_of_arrays
 from keras_ae.divergence import Divergence
 from keras_ae.errors import DivergenceError, InputError, Interrupted
+from keras_ae.loop import SpanCallback
 from keras_ae.provenance import fitted_splits
-from keras_ae.resident import SpanCallback
 from keras_ae.runs import Run
 
 PARTS = ("train", "validation", "calibration", "test")
