@@ -93,6 +93,7 @@ def test_files_are_scored_by_two_workers_one_of_which_dies(cluster, digits_artif
     np.testing.assert_allclose(scores.column("score").to_numpy(), expected["score"][index], rtol=1e-3)
     np.testing.assert_array_equal(scores.column("anomaly").to_numpy(), scores.column("p_value").to_numpy() <= 0.05)
     assert os.listdir(tmp_path) == ["scores"]
+    assert {path.suffix for path in (tmp_path / "scores").iterdir()} == {".parquet"}
 
 
 def test_what_a_worker_refuses_is_told_and_nothing_is_written(cluster, digits_artifact, rows, tmp_path):

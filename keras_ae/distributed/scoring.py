@@ -1,9 +1,10 @@
 """Files of rows through an artifact on Ray Data: one ONNX Runtime session a worker process, parquet in and out."""
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from keras_ae.sessions import Provider
 
 BATCH_ROWS = 4096
 _ENDING = ".parquet"
-_BLOCKS = 4  # of rows, for each worker at least: one that is slow, or new, takes fewer of them
-_FILE = "keras_ae_file"  # the column that carries a row's file to the worker
+_PARTS = 4  # of the rows, for each worker at least: one that is slow, or new, takes fewer of them
 
 
 def run_files(
@@ -38,8 +38,10 @@ def run_files(
 ) -> int:
     """Runs a function of an artifact on every row of many parquet files, by the worker processes of a Ray cluster.
 
-    What a worker was computing when it died is computed again by another. Results are written beside `out` and get its
-    name when there is one for each row, so that an interrupted run leaves nothing there.
+    Each part of the rows, some row groups of a file, has a file of results, which is named by its place and written by
+    the worker that computed it. What a worker was computing when it died is computed again by another, and is the same
+    file: the order of results does not depend on who computed them when. They are written beside `out` and get its name
+    when there is one for each row, so that an interrupted run leaves nothing there.
 
     Args:
         path: the artifact, where every machine of the cluster sees it.
@@ -87,37 +89,35 @@ def run_files(
         "precision": precision,
         "keys": tuple(keys),
     }
-    worker |= {"providers": providers, "alpha": alpha, "skip": skip}
+    worker |= {"providers": providers, "alpha": alpha, "skip": skip, "batch_rows": batch_rows}
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    worker["out"] = str(partial)
     try:
         with cluster() as ray:
             data = ray_of("data")
             context = data.DataContext.get_current().copy()
             context.enable_progress_bars = False
-            context.execution_options.preserve_order = True
             processors = ray.cluster_resources().get("CPU", 1)
             size = workers or max(1, int(processors) - 1)
-            blocks = max(len(files), min(_BLOCKS * size, -(-rows // batch_rows)))
+            parts = list(_parts(files, max(batch_rows, rows // (_PARTS * size))))
             with data.DataContext.current(context), quiet("ray.data"):
-                results = data.read_parquet(
-                    [str(file) for file in files], include_paths=True, override_num_blocks=blocks
-                )
-                results = results.rename_columns({"path": _FILE}).map_batches(
+                results = data.from_items(parts, override_num_blocks=len(parts)).map(
                     _Worker,
                     fn_constructor_kwargs=worker,
-                    batch_format="pyarrow",
-                    batch_size=batch_rows,
                     compute=data.ActorPoolStrategy(size=size),
                     # Workers hold theirs to the end: without one that is left, nothing would be read or written.
                     num_cpus=min(1.0, max(processors - 1, 0.5) / size),
                 )
                 try:
-                    results.write_parquet(str(partial))
+                    results.materialize()
                 except ray.exceptions.RayError as error:
                     raise cause(error) from error
-        written = sum(_rows_of(file) for file in shards(partial, (_ENDING,)))
+        written = sum(_rows_of(file) for file in partial.glob(f"*{_ENDING}"))
         if written != rows:
             raise KerasAEError(f"{rows:,} rows must give as many results. Received: {written:,}; nothing was written.")
+        for left in partial.iterdir():
+            if left.suffix != _ENDING:  # of a worker that died
+                left.unlink()
         partial.chmod(0o777 & ~_umask())
         partial.replace(out)
     finally:
@@ -137,26 +137,55 @@ class _Worker:
         providers: Any,
         alpha: float | None,
         skip: bool,
+        batch_rows: int,
+        out: str,
     ) -> None:
         self.model = runtime.load(path, precision, providers, threads=1)
         self.function, self.keys, self.alpha, self.skip = function, keys, alpha, skip
+        self.batch_rows, self.out = batch_rows, Path(out)
 
-    def __call__(self, table: Any) -> Any:
+    def __call__(self, part: dict[str, Any]) -> dict[str, Any]:
+        """Computes a part of the rows and writes its results, whole or not at all."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        target = self.out / part["name"]
+        unfinished = target.with_suffix(f".{os.getpid()}")
+        with open_parquet(Path(part["file"]), numeric=False) as (file, _):
+            batches = file.iter_batches(self.batch_rows, row_groups=json.loads(part["groups"]))
+            tables = (self._results(pa.Table.from_batches([batch]), part["file"]) for batch in batches)
+            first = next(tables)
+            with pq.ParquetWriter(unfinished, first.schema) as writer:
+                writer.write_table(first)
+                for table in tables:
+                    writer.write_table(table)
+        unfinished.replace(target)
+        return {"name": part["name"]}
+
+    def _results(self, table: Any, file: str) -> Any:
         import pyarrow as pa
 
-        if not table.num_rows:
-            return pa.table({})
-        files = table.column(_FILE).unique().to_pylist()
         taken = self.model.columns or ()
-        left = {_FILE, *self.model.ignored, *(key for key in self.keys if key not in taken)}
-        cells = cells_of_arrow(
-            table.select([name for name in table.column_names if name not in left]), ", ".join(files)
-        )
+        left = {*self.model.ignored, *(key for key in self.keys if key not in taken)}
+        cells = cells_of_arrow(table.select([name for name in table.column_names if name not in left]), file)
         results = arrow_table(
             run_cells(self.model, self.function, cells, self.alpha, self.skip), names_of(self.model, self.function)
         ).replace_schema_metadata(None)
         columns = dict(zip(results.column_names, results.columns, strict=True))
         return pa.table({key: table.column(key) for key in self.keys} | columns)
+
+
+def _parts(files: Sequence[Path], rows: int) -> Iterator[dict[str, str]]:
+    """Row groups of one file that follow one another, of about so many rows, and the name of their results."""
+    for i, file in enumerate(files):
+        with open_parquet(file, numeric=False) as (opened, _):
+            sizes = [opened.metadata.row_group(j).num_rows for j in range(opened.num_row_groups)]
+        groups: list[int] = []
+        for j, size in enumerate(sizes):
+            groups += [j] if size else []
+            if groups and (j + 1 == len(sizes) or sum(sizes[k] for k in groups) >= rows):
+                yield {"file": str(file), "groups": json.dumps(groups), "name": f"{i:06d}-{groups[0]:06d}{_ENDING}"}
+                groups = []
 
 
 def _rows_of(file: Path, keys: Sequence[str] = ()) -> int:
