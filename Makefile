@@ -20,7 +20,7 @@ demo: $(STAMP)
 
 # Without npm the page of `keras-ae explore` is not built, and its tests in a browser and those of Node.js are skipped.
 test: $(STAMP) $(if $(shell command -v npm),$(WEB) $(NODE)) lint types
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ def add_report(
     content = artifact.content_of(model.manifest)
     most = min(_MOST_ROWS, max(_FEWEST_ROWS, _MOST_NUMBERS // splits.train[0].size))
     try:
-        judged = judge(model, splits, _COMPARED, seed, progress, nll, most)
+        judged = judge(model, splits, _COMPARED, seed, lambda _, share: progress("judging the model", share), nll, most)
         page = Page(model, judged, name).content()
     except Exception as error:  # such as rows that are too few; no page may cost what was trained
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
