@@ -1,5 +1,6 @@
 """Folders and globs of files of rows: one after the other, as one, and what is wrong with one of them is named."""
 
+import gc
 import os
 import tracemalloc
 
@@ -146,11 +147,14 @@ def test_memory_does_not_grow_with_the_number_of_files(model, tmp_path, monkeypa
 
     def peak(parts):
         folder = write(tmp_path / f"of{parts}", np.tile(DIGITS[:1000], (parts, 1)), parts)
-        tracemalloc.start()
-        run_file(model, "encode", folder, tmp_path / "z.npy")
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
+        peaks = []
+        for _ in range(3):  # what other threads of the process allocate meanwhile is counted, too
+            gc.collect()
+            tracemalloc.start()
+            run_file(model, "encode", folder, tmp_path / "z.npy")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        return min(peaks)
 
     peak(1)  # imports
     assert peak(40) < 1.1 * peak(4)
