@@ -80,3 +80,40 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_artifact: Pat
     (tmp_path / "saved_models/digits").symlink_to(digits_artifact, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def spoil() -> Callable[[Path, str], None]:
+    """Makes a parquet file one of no use, in a way that has a name."""
+    return _spoil
+
+
+def _spoil(file: Path, how: str) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file)
+    if how == "unreachable":
+        file.unlink()
+        file.symlink_to(file.with_name("gone"))
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "cut":
+        file.write_bytes(file.read_bytes()[:-2000])
+    elif how == "without rows":
+        pq.write_table(table.slice(0, 0), file)
+    elif how == "other columns":
+        pq.write_table(table.drop_columns(table.column_names[:1]), file)
+    elif how == "other kind":
+        pq.write_table(table.set_column(0, table.column_names[0], pa.array(["a"] * len(table))), file)
+    elif how == "spoilt":
+        content = bytearray(file.read_bytes())
+        content[8:4_000] = bytes(3_992)
+        file.write_bytes(content)
+    else:
+        assert how == "not finite", how  # a way without a branch would spoil nothing
+        pq.write_table(
+            table.set_column(0, table.column_names[0], pa.array([*[0.5] * (len(table) - 1), np.inf], pa.float32())),
+            file,
+        )

@@ -7,6 +7,7 @@ import threading
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -62,30 +63,39 @@ def processes(title):
     return found
 
 
-def test_files_are_scored_by_two_workers_one_of_which_dies(cluster, digits_artifact, rows, tmp_path):
-    folder, index = rows
-    killed = []
+@contextmanager
+def killing(victim, pause):
+    """Kills the process that `victim()` names as soon as it names one, while the block runs."""
+    killed, ended = [], threading.Event()
 
-    def kill_one():
-        while not killed:
-            workers = processes("ray::MapWorker")
-            at_work = [pid for pid, title in workers.items() if "submit" in title]
-            if len(workers) == 2 and at_work:
-                os.kill(at_work[0], signal.SIGKILL)
-                killed.append(at_work[0])
-            time.sleep(0.002)
+    def watch():
+        while not ended.is_set() and not killed:
+            if (one := victim()) is not None:
+                os.kill(one, signal.SIGKILL)
+                killed.append(one)
+            time.sleep(pause)
 
-    killer = threading.Thread(target=kill_one)
+    killer = threading.Thread(target=watch)
     killer.start()
     try:
+        yield
+    finally:
+        ended.set()
+        killer.join()
+    assert killed
+
+
+def test_files_are_scored_by_two_workers_one_of_which_dies(cluster, digits_artifact, rows, tmp_path):
+    folder, index = rows
+
+    def at_work():
+        workers = processes("ray::MapWorker")
+        return next((pid for pid, title in workers.items() if "submit" in title), None) if len(workers) == 2 else None
+
+    with killing(at_work, 0.002):
         done = distributed.run_files(
             digits_artifact, "score", folder, tmp_path / "scores", workers=2, keys=["id"], alpha=0.05, batch_rows=500
         )
-    finally:
-        late = not killed
-        killed.append(None)
-        killer.join()
-    assert not late
     assert done == FILES * ROWS
     scores = pq.read_table(tmp_path / "scores")
     assert scores.column("id").to_pylist() == list(range(FILES * ROWS))  # the order of the input, each row once
@@ -157,28 +167,16 @@ def test_two_workers_train_one_of_which_dies(cluster, tmp_path):
     x = np.random.default_rng(0).normal(size=(600, 12)).astype("float32")
     np.save(tmp_path / "x.npy", x)
     options = {"recipe": "ae", "hidden": [8], "latent_dim": 2, "report": False}
-    killed = []
 
-    def kill_one():
-        while not killed:
-            workers = list(processes("ray::RayTrainWorker"))
-            checkpoints = list(tmp_path.glob("runs/model/*checkpoint*/*.npz"))
-            if len(workers) == 2 and len(checkpoints) >= 3:
-                os.kill(workers[1], signal.SIGKILL)
-                killed.append(workers[1])
-            time.sleep(0.05)
+    def second():
+        workers = list(processes("ray::RayTrainWorker"))
+        checkpoints = list(tmp_path.glob("runs/model/*checkpoint*/*.npz"))
+        return workers[1] if len(workers) == 2 and len(checkpoints) >= 3 else None
 
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    try:
+    with killing(second, 0.05):
         out = distributed.ray_fit(
             tmp_path / "x.npy", tmp_path / "model", storage=tmp_path / "runs", minutes=0, epochs=12, **options
         )
-    finally:
-        late = not killed
-        killed.append(None)
-        killer.join()
-    assert not late
     manifest = runtime.load(out).manifest
     assert any("went on after epoch" in note for note in manifest["notes"])
     alone = keras_ae.fit(x, epochs=12, **options)

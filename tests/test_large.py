@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet as pq
 import pytest
 
 import keras_ae
@@ -200,29 +199,6 @@ def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
     assert used(50) < 1.1 * few
 
 
-def _spoil(file, how):
-    table = pq.read_table(file)
-    if how == "unreachable":
-        file.unlink()
-        file.symlink_to(file.with_name("gone"))
-    elif how == "empty":
-        file.write_bytes(b"")
-    elif how == "cut":
-        file.write_bytes(file.read_bytes()[:-2000])
-    elif how == "without rows":
-        pq.write_table(table.slice(0, 0), file)
-    elif how == "other columns":
-        pq.write_table(table.drop_columns(["c0"]), file)
-    elif how == "other kind":
-        pq.write_table(table.set_column(0, "c0", pa.array(["a"] * len(table))), file)
-    elif how == "spoilt":
-        content = bytearray(file.read_bytes())
-        content[8:4_000] = bytes(3_992)
-        file.write_bytes(content)
-    elif how == "not finite":
-        pq.write_table(table.set_column(0, "c0", pa.array([*[0.5] * (len(table) - 1), np.inf], pa.float32())), file)
-
-
 BAD = {
     "unreachable": r"No such file: .*part-2.parquet",
     "empty": r"part-2.parquet is empty",
@@ -236,9 +212,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_a_bad_file_is_named_and_what_was_there_stays(run, tmp_path, how):
+def test_a_bad_file_is_named_and_what_was_there_stays(run, spoil, tmp_path, how):
     folder, _ = numbers(tmp_path / "data", 2_000)
-    _spoil(folder / "part-2.parquet", how)
+    spoil(folder / "part-2.parquet", how)
     with pytest.raises(InputError, match=BAD[how]):
         load_source(folder, stream=True)
     out = tmp_path / "artifact"
@@ -272,9 +248,9 @@ def test_large_tables_are_streamed_unasked(tmp_path, monkeypatch):
         assert load_source(source, stream=False).stream is None
 
 
-def test_rows_of_no_use_are_skipped_and_counted(tmp_path):
+def test_rows_of_no_use_are_skipped_and_counted(spoil, tmp_path):
     folder, _ = numbers(tmp_path / "data", 2_000)
-    _spoil(folder / "part-2.parquet", "not finite")
+    spoil(folder / "part-2.parquet", "not finite")
     data = load_source(folder, skip=True, stream=True)
     assert (data.stream.skipped, data.stream.total) == (1, 1_999)
     assert "1 of 2,000 rows were skipped" in data.rows.notes

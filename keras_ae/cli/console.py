@@ -20,6 +20,17 @@ def print_json(content: Any) -> None:
 
 
 @contextmanager
+def scikit_learn_imported(what: str) -> Iterator[None]:
+    """Says which extra is missing where an import in the block fails."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name and error.name.startswith("keras_ae"):
+            raise
+        raise MissingExtra(what, "train") from error
+
+
+@contextmanager
 def tensorflow_imported(what: str) -> Iterator[None]:
     """Imports TensorFlow without its greetings on stderr; they come from C++, below Python's streams."""
     import tempfile
@@ -29,26 +40,12 @@ def tensorflow_imported(what: str) -> Iterator[None]:
         stderr = os.dup(2)
         os.dup2(greetings.fileno(), 2)
         try:
-            yield
-            import tensorflow  # noqa: F401
-        except ImportError as error:
-            if error.name and error.name.startswith("keras_ae"):
-                raise
-            raise MissingExtra(what, "train") from error
+            with scikit_learn_imported(what):
+                yield
+                import tensorflow  # noqa: F401
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-@contextmanager
-def scikit_learn_imported(what: str) -> Iterator[None]:
-    """Says which extra is missing where an import in the block fails."""
-    try:
-        yield
-    except ImportError as error:
-        if error.name and error.name.startswith("keras_ae"):
-            raise
-        raise MissingExtra(what, "train") from error
 
 
 @contextmanager

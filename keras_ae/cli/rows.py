@@ -1,5 +1,6 @@
 """Rows in, rows out: a command for each function of an artifact."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,18 +27,35 @@ _TOLD = 10
 """Skipped rows that are told of one by one."""
 
 
-def encode(
-    artifact: Artifact,
-    rows: Input,
-    out: Out,
-    on_error: OnError = Otherwise.stop,
-    provider: Providers = None,
-    engine: EngineOf = Engine.local,
-    workers: Workers = None,
-    key: Keys = None,
-) -> None:
-    """Raw rows to latents z."""
-    _apply("encode", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
+def _of_rows(function: str, what: str) -> Callable[..., None]:
+    """The command of a function from raw rows to results."""
+
+    def command(
+        artifact: Artifact,
+        rows: Input,
+        out: Out,
+        on_error: OnError = Otherwise.stop,
+        provider: Providers = None,
+        engine: EngineOf = Engine.local,
+        workers: Workers = None,
+        key: Keys = None,
+    ) -> None:
+        _apply(function, artifact, rows, out, provider, on_error, _engine(engine, workers, key))
+
+    command.__name__, command.__doc__ = function, what
+    return command
+
+
+encode = _of_rows("encode", "Raw rows to latents z.")
+reconstruct = _of_rows("reconstruct", "Raw rows to their reconstructions AE(x), in raw units.")
+explain = _of_rows(
+    "explain", "Raw rows to what each column adds to the anomaly score; a row of them sums to its score."
+)
+classify = _of_rows(
+    "classify",
+    "Raw rows to the probability of each class, p(y | x), one column a class."
+    "\n\nOf an artifact that was trained with labels.",
+)
 
 
 def decode(
@@ -51,20 +69,6 @@ def decode(
 ) -> None:
     """Latents z to rows in raw units."""
     _apply("decode", artifact, rows, out, provider, ray=_engine(engine, workers, key))
-
-
-def reconstruct(
-    artifact: Artifact,
-    rows: Input,
-    out: Out,
-    on_error: OnError = Otherwise.stop,
-    provider: Providers = None,
-    engine: EngineOf = Engine.local,
-    workers: Workers = None,
-    key: Keys = None,
-) -> None:
-    """Raw rows to their reconstructions AE(x), in raw units."""
-    _apply("reconstruct", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
 
 
 def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> None:
@@ -108,37 +112,6 @@ def score(
     if alpha is not None and fdr is not None:
         raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
     _apply("score", artifact, rows, out, provider, on_error, _engine(engine, workers, key), alpha, fdr)
-
-
-def explain(
-    artifact: Artifact,
-    rows: Input,
-    out: Out,
-    on_error: OnError = Otherwise.stop,
-    provider: Providers = None,
-    engine: EngineOf = Engine.local,
-    workers: Workers = None,
-    key: Keys = None,
-) -> None:
-    """Raw rows to what each column adds to the anomaly score; a row of them sums to its score."""
-    _apply("explain", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
-
-
-def classify(
-    artifact: Artifact,
-    rows: Input,
-    out: Out,
-    on_error: OnError = Otherwise.stop,
-    provider: Providers = None,
-    engine: EngineOf = Engine.local,
-    workers: Workers = None,
-    key: Keys = None,
-) -> None:
-    """Raw rows to the probability of each class, p(y | x), one column a class.
-
-    Of an artifact that was trained with labels.
-    """
-    _apply("classify", artifact, rows, out, provider, on_error, _engine(engine, workers, key))
 
 
 def generate(
