@@ -10,6 +10,7 @@ import numpy as np
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.layers import (
     Binarize,
+    ColumnScaling,
     ContinuousBernoulliLoss,
     Counts,
     DiscretizedLogisticLoss,
@@ -63,9 +64,10 @@ def log_likelihood(
         L_k = E[log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x)], z_i drawn from q(z | x)
 
     (Burda et al. 2016, "Importance weighted autoencoders", equation 8). L_1 is the ELBO; L_k rises with k to log p(x).
-    p(z) is what `generate` draws from. Of raw units it is a density. Whole numbers (uint8) are spread evenly over their
-    unit first, or binarized where the model binarizes, by chance of their grey: a density would be infinite on them
-    (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1).
+    p(z) is what `generate` draws from. Of raw units it is a density; of a table that is more than numbers it is that of
+    its features, where a number counts in its deviations and a missing cell not at all. Whole numbers (uint8) are
+    spread evenly over their unit first, or binarized where the model binarizes, by chance of their grey: a density
+    would be infinite on them (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1).
 
     Args:
         model: an Autoencoder with a Sampling latent and a reconstruction layer that has `log_prob`.
@@ -152,9 +154,9 @@ def _check(model: Any, k: int) -> None:
             f"RMSELoss(calibrated=True) or BernoulliLoss. Received: {type(model.latent).__name__} and "
             f"{type(model.reconstruction).__name__}."
         )
-    if not isinstance(model.scaling, Scaling | UnitInterval | Counts | None):
+    if not isinstance(model.scaling, Scaling | UnitInterval | Counts | ColumnScaling | None):
         raise ValueError(
-            "A likelihood needs Scaling, UnitInterval, Binarize, Counts or none. "
+            "A likelihood needs Scaling, UnitInterval, Binarize, Counts, ColumnScaling or none. "
             f"Received: {type(model.scaling).__name__}."
         )
 
@@ -166,7 +168,7 @@ def _scaled(model: Any, x: np.ndarray, rng: np.random.Generator) -> tuple[Any, f
     if isinstance(model.scaling, Binarize):
         grey = np.asarray(model.scaling.share(x))
         return tf.constant((rng.random(grey.shape, dtype="float32") < grey).astype("float32")), 0.0
-    if isinstance(model.scaling, Counts):
+    if isinstance(model.scaling, Counts | ColumnScaling):
         return model.scaling(x), 0.0
     if isinstance(model.scaling, UnitInterval):
         shares = model.scaling(x)

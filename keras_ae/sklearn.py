@@ -2,145 +2,30 @@
 
 Each trains with `keras_ae.fit`, takes what that takes (`recipe`, `latent_dim`, `epochs`, ...), and leaves an artifact
 with `to_artifact`; `from_artifact` makes a fitted estimator of one.
+
+X is an array of numbers, NaN where one is missing, or a DataFrame, of pandas or polars, that may have categories,
+booleans, dates and missing cells. The kinds of its columns follow from the cells as in `fit`; `schema` says what they
+do not.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    DensityMixin,
-    OutlierMixin,
-    TransformerMixin,
-)
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, DensityMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from keras_ae import pipeline, storage
-from keras_ae.data.source import Source
-from keras_ae.data.tables import Rows
 from keras_ae.errors import InputError
+from keras_ae.estimator import LARGEST_SEED, Estimator
+from keras_ae.frames import is_frame
 from keras_ae.likelihood import log_likelihood
-from keras_ae.models import Autoencoder
 from keras_ae.recipes import DEFAULT
 
-_LARGEST_SEED = 2**31 - 1
 _STEADY = 64
 _MOST_LATENTS = 16
-
-
-class _Fitting(BaseEstimator):
-    """What all estimators share: parameters, training, and a model that is pickled as its .keras file.
-
-    Args:
-        recipe: a key of `keras_ae.recipes.RECIPES`.
-        latent_dim: numbers in z; by default 16, or half the features where they are few.
-        epochs: at most; by default about 4,000 steps.
-        batch_size: rows in a step; by default 128, or less for few rows.
-        network: a key of `keras_ae.networks.NETWORKS`; by default from the input's rank.
-        options: of the recipe and the network, such as {"hidden": [64]}.
-        random_state: seed, or generator of one.
-    """
-
-    def __init__(
-        self,
-        recipe: str = DEFAULT,
-        latent_dim: int | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        network: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.recipe = recipe
-        self.latent_dim = latent_dim
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.network = network
-        self.options = options
-        self.random_state = random_state
-
-    def _train(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
-        fitted = pipeline.fit(
-            Source(type(self).__name__, Rows(x, y)),
-            recipe=self.recipe,
-            latent_dim=self._chosen_latent_dim(x.shape[1]),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
-            network=self.network,
-            labels=y is not None,
-            test=False,
-            **(self.options or {}),
-        )
-        self.model_: Autoencoder = fitted.model
-        self.manifest_: dict[str, Any] = fitted.manifest
-        self.n_iter_: int = max(fitted.training.epochs, 1)
-
-    def _chosen_latent_dim(self, features: int) -> int | None:
-        return self.latent_dim
-
-    def _rows(self, X: Any, reset: bool = False, **checks: Any) -> np.ndarray:
-        if not reset:
-            check_is_fitted(self, "model_")
-        rows: np.ndarray = validate_data(self, X, reset=reset, dtype="float32", **checks)
-        return rows
-
-    def to_artifact(self, path: str | Path, X: Any = None) -> dict[str, Any]:
-        """Writes the model as an artifact, every export verified; returns its manifest.
-
-        Args:
-            path: folder, new or to be replaced.
-            X: rows to compare the exports on; by default the model's own samples.
-        """
-        check_is_fitted(self, "model_")
-        return storage.save(self.model_, path, None if X is None else self._rows(X))
-
-    @classmethod
-    def from_artifact(cls, path: str | Path) -> Self:
-        """A fitted estimator of the Keras model of an artifact.
-
-        Raises:
-            InputError: for a model of images or signals.
-        """
-        model = storage.load(path)
-        if len(model.raw_shape) != 1:
-            raise InputError(
-                f"An estimator takes tables, (rows, features). Received: an artifact of {model.raw_shape}."
-            )
-        estimator = cls()
-        estimator.model_, estimator.manifest_, estimator.n_iter_ = model, {}, 1
-        estimator.n_features_in_ = model.raw_shape[0]
-        estimator._restore()
-        return estimator
-
-    def _restore(self) -> None:
-        """Sets, from the model alone, what `fit` sets."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "model_" in state:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / storage.MODEL
-                state.pop("model_").save(path)
-                state["_model_file"] = path.read_bytes()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        file = state.pop("_model_file", None)
-        super().__setstate__(state)
-        if file is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / storage.MODEL
-                path.write_bytes(file)
-                self.model_ = storage.load(path)
 
 
 def _steadily(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -151,12 +36,12 @@ def _steadily(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) ->
     return function(np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]))[: len(rows)]
 
 
-class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitting):
+class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Rows to latents and back, as PCA's `transform` and `inverse_transform`."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on X (rows, features); y is not looked at."""
-        self._train(self._rows(X, reset=True, ensure_min_samples=2))
+        self._train(self._learned(X))
         self._restore()
         return self
 
@@ -165,11 +50,11 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         rows = self._rows(X)
         return _steadily(self.model_.encode, rows).reshape(len(rows), -1)
 
-    def inverse_transform(self, X: Any) -> np.ndarray:
-        """Rows (rows, features) of latents X."""
+    def inverse_transform(self, X: Any) -> Any:
+        """Rows (rows, features) of latents X; a DataFrame where `fit` took one."""
         check_is_fitted(self, "model_")
         z = np.asarray(X, "float32")
-        return self.model_.decode(z.reshape(len(z), *self.model_.latent_shape))
+        return self._table(self.model_.decode(z.reshape(len(z), *self.model_.latent_shape)), X)
 
     def _restore(self) -> None:
         self._n_features_out = self.model_.latent_dim
@@ -180,7 +65,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return tags
 
 
-class AnomalyDetector(OutlierMixin, _Fitting):
+class AnomalyDetector(OutlierMixin, Estimator):
     """Which rows are unusual, by `keras_ae.layers.AnomalyScore`.
 
     A row is called an outlier where its score is above `1 - alpha` of those of rows that were held out of training:
@@ -208,8 +93,9 @@ class AnomalyDetector(OutlierMixin, _Fitting):
         network: str | None = None,
         options: Mapping[str, Any] | None = None,
         random_state: Any = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(recipe, latent_dim, epochs, batch_size, network, options, random_state)
+        super().__init__(recipe, latent_dim, epochs, batch_size, network, options, random_state, schema)
         self.contamination = contamination
         self.alpha = alpha
 
@@ -220,13 +106,13 @@ class AnomalyDetector(OutlierMixin, _Fitting):
             raise InputError(f'`contamination` must be "auto" or in (0, 0.5]. Received: {share!r}.')
         if not 0 < self.alpha < 1:
             raise InputError(f"`alpha` must be in (0, 1). Received: {self.alpha!r}.")
-        rows = self._rows(X, reset=True, ensure_min_samples=2)
+        rows = self._learned(X)
         self._train(rows)
         if share != "auto":
-            scores = self.model_.score(rows)["score"]
+            scores = self.model_.score(rows.x)["score"]
             usual = scores <= np.quantile(scores, 1 - float(share))
             if not usual.all():
-                self._train(rows[usual])
+                self._train(replace(rows, x=rows.x[usual]))
             self.offset_ = float(np.quantile(self.score_samples(X), float(share)))
         else:
             self._restore()
@@ -250,10 +136,13 @@ class AnomalyDetector(OutlierMixin, _Fitting):
         rows = self._rows(X)
         return self.model_.score(rows)["p_value"]
 
-    def explain(self, X: Any) -> np.ndarray:
-        """What each feature adds to the anomaly score, (rows, features)."""
-        rows = self._rows(X)
-        return self.model_.explain(rows)
+    def explain(self, X: Any) -> Any:
+        """What each feature adds to the anomaly score, (rows, features); a DataFrame where `fit` took one."""
+        added = self.model_.explain(self._rows(X))
+        if self._frames.of_array:
+            return self._table(added)
+        by_column = dict(zip(self._frames.schema.names, added.T, strict=True))
+        return self._frames.frame(by_column, getattr(X, "index", None))
 
     def _restore(self) -> None:
         held_out = self.model_.p_value.calibration_scores
@@ -267,7 +156,7 @@ class AnomalyDetector(OutlierMixin, _Fitting):
         self.offset_ = -float(held_out[rank - 1] + above) / 2
 
 
-class AutoencoderClassifier(ClassifierMixin, _Fitting):
+class AutoencoderClassifier(ClassifierMixin, Estimator):
     """p(y | x) by a head on the latents and Bayes' rule, calibrated (docs/labels.md).
 
     Classes may differ along any direction: by default z has as many numbers as there are features, 16 at most.
@@ -278,13 +167,20 @@ class AutoencoderClassifier(ClassifierMixin, _Fitting):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Trains on X (rows, features) and their labels y (rows,)."""
-        X, y = validate_data(self, X, y, dtype="float32", ensure_min_samples=2)
+        if is_frame(X):
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+        else:
+            X, y = validate_data(self, X, y, dtype="float32", ensure_all_finite=False)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"Labels must be of two classes or more. Received: one class, {self.classes_[0]!r}.")
         width = len(str(len(self.classes_)))
-        self._train(X, np.array([f"{i:0{width}}" for i in index]))
+        self._train(replace(self._learned(X), y=np.array([f"{i:0{width}}" for i in index])))
+        names = tuple(map(str, self.classes_))
+        if len(set(names)) == len(names):  # an artifact's functions take and give classes by name
+            self.model_.classes = names
         return self
 
     def _chosen_latent_dim(self, features: int) -> int | None:
@@ -306,7 +202,7 @@ class AutoencoderClassifier(ClassifierMixin, _Fitting):
         self.classes_ = np.array(self.model_.classes)
 
 
-class Generator(DensityMixin, _Fitting):
+class Generator(DensityMixin, Estimator):
     """New rows, and a bound on the log-density of rows, as scikit-learn's `KernelDensity` and `GaussianMixture`.
 
     `score_samples` needs a recipe that has a likelihood: `vae`, the default, or another variational one.
@@ -314,14 +210,16 @@ class Generator(DensityMixin, _Fitting):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on X (rows, features); y is not looked at."""
-        self._train(self._rows(X, reset=True, ensure_min_samples=2))
+        self._train(self._learned(X))
         return self
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
-        """New rows (n_samples, features)."""
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """New rows (n_samples, features); where `fit` took a DataFrame one of the same columns and dtypes, without
+        columns that name rows or have no values.
+        """
         check_is_fitted(self, "model_")
-        seed = int(check_random_state(random_state).randint(_LARGEST_SEED))
-        return self.model_.generate(n_samples, seed=seed)
+        seed = int(check_random_state(random_state).randint(LARGEST_SEED))
+        return self._table(self.model_.generate(n_samples, seed=seed))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """A lower bound on log p(x) of each row (rows,), nats: importance-weighted, of 10 draws."""

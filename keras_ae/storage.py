@@ -40,7 +40,11 @@ def silent(what: str, share: float | None = None) -> None:
 
 
 def save(
-    model: Autoencoder, out: str | Path, rows: np.ndarray | None = None, precisions: Sequence[str] = ()
+    model: Autoencoder,
+    out: str | Path,
+    rows: np.ndarray | None = None,
+    precisions: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Writes a model that you trained with `model.fit` as an artifact, every export verified; returns its manifest.
 
@@ -49,6 +53,7 @@ def save(
         out: folder of the artifact, new or to be replaced.
         rows: raw rows to compare the exports on; by default the model's own samples.
         precisions: as for `fit`; they need `rows`, those that calibrated the model.
+        columns: names of the features, where rows are a table of numbers; a model of another table knows them.
 
     Raises:
         InputError: for a target that can't be written, or precisions without the rows that calibrated the model.
@@ -58,7 +63,8 @@ def save(
     if precisions and rows is None:
         raise InputError("`precisions` are measured on rows that were not trained on, and need `rows`.")
     with artifact.replacing(Path(out)) as folder:
-        return write(model, folder, rows, {"recipe": None}, precisions=precisions, calibration=rows)
+        content = {"recipe": None, **({} if columns is None else {"columns": list(columns)})}
+        return write(model, folder, rows, content, precisions=precisions, calibration=rows)
 
 
 def write(

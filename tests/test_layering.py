@@ -22,6 +22,7 @@ LAYERS = [
         "config",
         "doctor",
         "evaluation",
+        "frames",
         "imputation",
         "latents",
         "layers",
@@ -52,6 +53,7 @@ LAYERS = [
     ("preparation",),
     ("storage",),
     ("pipeline",),
+    ("estimator",),
     ("distributed", "sklearn"),
     ("cli",),
 ]

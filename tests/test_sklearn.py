@@ -21,7 +21,6 @@ from keras_ae.sklearn import AnomalyDetector, AutoencoderClassifier, Autoencoder
 
 ALWAYS = {
     "check_dont_overwrite_attributes",
-    "check_estimators_nan_inf",
     "check_estimators_pickle",
     "check_fit2d_1feature",
     "check_fit2d_1sample",
@@ -33,7 +32,7 @@ ALWAYS = {
 # The linear autoencoder is fitted in closed form; a likelihood needs a variational one.
 QUICK = [
     AutoencoderTransformer(recipe="linear"),
-    AnomalyDetector(recipe="linear"),
+    AnomalyDetector(recipe="linear", alpha=0.1),  # of 300 rows that are all normal some must be called outliers
     AutoencoderClassifier(recipe="linear"),
     Generator(recipe="vae", epochs=0, options={"hidden": [8]}),
 ]
@@ -112,7 +111,8 @@ def test_transformer_in_a_pipeline_a_grid_search_and_with_pandas():
     assert isinstance(z, pandas.DataFrame)
     assert list(z.columns) == [f"autoencodertransformer{i}" for i in range(3)]
     back = search.best_estimator_[1].inverse_transform(z)
-    assert np.square(back - search.best_estimator_[0].transform(x).to_numpy()).mean() < 0.05
+    assert list(back.columns) == list(x.columns)
+    assert np.square(back - search.best_estimator_[0].transform(x)).to_numpy().mean() < 0.05
 
 
 def test_classifier_tells_classes_apart_and_keeps_their_names():
@@ -134,6 +134,110 @@ def test_generator_draws_rows_like_those_seen_and_scores_them():
     np.testing.assert_allclose(drawn.mean(axis=0), x.mean(axis=0), atol=0.4)
     assert generator.score(x) > generator.score(x + 3)
     assert generator.score_samples(x).shape == (150,)
+
+
+def orders(n=300, seed=0):
+    """A DataFrame of every kind: what goes together is a kind of order; some cells are missing."""
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, n)
+    minutes = rng.integers(0, 200 * 24 * 60, n).astype("timedelta64[m]")
+    frame = pandas.DataFrame(
+        {
+            "amount": np.exp(rng.normal(size=n) + kind),
+            "items": rng.poisson(4 * kind + 1),
+            "colour": np.array(["red", "green", "blue"])[kind],
+            "member": kind > 0,
+            "size": pandas.Categorical(kind + 36),
+            "when": np.datetime64("2024-01-01T00:00") + minutes,
+            "visits": pandas.array(np.where(rng.random(n) < 0.2, None, kind), "Int64"),
+            "key": [f"order {i}" for i in range(n)],
+        },
+        index=np.arange(n) + 7,
+    )
+    frame.loc[rng.random(n) < 0.1, "colour"] = None
+    return frame, np.array(["low", "middle", "top"])[kind]
+
+
+@pytest.fixture(scope="module")
+def detector_of_orders():
+    return AnomalyDetector(recipe="linear", random_state=0).fit(orders()[0])
+
+
+def test_the_detector_takes_dataframes(detector_of_orders, tmp_path):
+    detector, x = detector_of_orders, orders()[0]
+    scores = detector.score_samples(x)
+    odd = detector.explain(x.assign(member=~x["member"]))
+    assert list(odd.columns) == [name for name in x.columns if name != "key"]
+    assert odd["member"].mean() > detector.explain(x)["member"].mean()
+    assert (odd.index == x.index).all()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(x), scores)
+    detector.to_artifact(tmp_path / "a", x)
+    loaded = AnomalyDetector.from_artifact(tmp_path / "a")
+    np.testing.assert_allclose(loaded.score_samples(x), scores, rtol=1e-5)  # the key that it never saw and all
+    np.testing.assert_allclose(-runtime.load(tmp_path / "a").score(x)["score"], scores, rtol=1e-4)
+    with pytest.warns(UserWarning, match="valid feature names"):
+        np.testing.assert_array_equal(detector.score_samples(x.to_numpy()), scores)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x.drop(columns="size"), "missing:\n- size"),
+        (lambda x: x.rename(columns={"size": "width"}), "unseen at fit time:\n- width"),
+        (lambda x: x[x.columns[::-1]], "in the same order"),
+        (lambda x: x.assign(new=1), "unseen at fit time:\n- new"),
+        (lambda x: x.assign(amount=["much", *x["amount"][1:]]), "row 0, column amount: must be a finite.*'much'"),
+        (lambda x: x.assign(amount=np.nan), "row 0, column amount: must be a finite number. Received: none. .300 such"),
+        (lambda x: x.assign(when="soon"), "row 0, column when: must be a date or time.*'soon'"),
+        (lambda x: x.assign(member=[2, *x["member"][1:]]), "row 0, column member: must be true or false.*2"),
+    ],
+)
+def test_a_dataframe_that_is_not_as_in_fit_is_refused_by_column_and_row(detector_of_orders, change, said):
+    with pytest.raises(ValueError, match=said):
+        detector_of_orders.score_samples(change(orders()[0]))
+
+
+def test_latents_go_back_to_dataframes_and_samples_have_their_dtypes():
+    x, y = orders()
+    learned = x.drop(columns="key")
+    pipe = make_pipeline(AutoencoderTransformer(recipe="linear", latent_dim=8), LogisticRegression())
+    assert pipe.fit(x, y).score(x, y) > 0.9
+    back = pipe[0].inverse_transform(pipe[0].transform(x))
+    assert (back.dtypes == learned.dtypes).all()
+    assert (back["size"].to_numpy() == x["size"].to_numpy()).mean() > 0.95
+    assert abs((back["when"].to_numpy() - x["when"].to_numpy()) / np.timedelta64(1, "D")).mean() < 30
+    assert set(back["when"].dt.hour) > set(range(5, 15))
+    again = pipe[0].inverse_transform(pipe[0].set_output(transform="pandas").transform(x))
+    assert (again.index == x.index).all()
+
+    generator = Generator(epochs=1, options={"hidden": [8]}, schema={"items": "categorical"}, random_state=0).fit(x)
+    drawn = generator.sample(50, random_state=0)
+    assert (drawn.dtypes == learned.dtypes).all()
+    assert set(drawn["items"]) <= set(x["items"])
+    assert generator.score(x) > generator.score(x.assign(amount=1e4))
+
+
+def test_the_classifier_takes_dataframes_and_its_artifact_knows_the_names():
+    x, y = orders()
+    classifier = AutoencoderClassifier(recipe="linear", random_state=0).fit(x, y)
+    assert classifier.score(x, y) > 0.9
+    assert classifier.model_.classes == ("low", "middle", "top")
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        classifier.fit(x, y[:-1])
+
+
+def test_arrays_of_numbers_may_have_missing_cells():
+    x = np.random.default_rng(0).normal(size=(200, 3)) @ [[1, 0, 1], [0, 1, 1], [0, 0, 0.1]]
+    x[np.random.default_rng(1).random(200) < 0.2, 2] = np.nan
+    detector = AnomalyDetector(recipe="linear", random_state=0).fit(x)
+    assert np.isfinite(detector.score_samples(x)).all()
+    assert detector.explain(x).shape == x.shape
+    for row, said in (([np.nan, 1, 1], "row 0, column x0.*nan"), ([1, np.inf, 1], "row 0, column x1.*inf")):
+        with pytest.raises(InputError, match=said):
+            detector.score_samples([row])
+    with pytest.raises(InputError, match="`schema` is of the columns of a DataFrame"):
+        AnomalyDetector(recipe="linear", schema={"x0": "categorical"}).fit(BENIGN)
 
 
 def test_an_artifact_of_images_is_no_estimator(tmp_path):

@@ -90,6 +90,14 @@ def cells_of(table: Any, source: str = "The table") -> Cells:
     return Cells(cleaned, source, "row", range(sizes.pop()[0]))
 
 
+def categories_of(table: Any) -> dict[str, dict[str, str]]:
+    """The kinds of the columns of a DataFrame whose dtype says that they are categories, whatever their cells."""
+    dtypes: Any = getattr(table, "dtypes", None)
+    if not hasattr(dtypes, "items"):
+        return {}
+    return {str(name): {"kind": "categorical"} for name, dtype in dtypes.items() if str(dtype) == "category"}
+
+
 def read_cells(path: Path, without: Sequence[str] = ()) -> Cells:
     """All cells of a .csv with a header, or of a .parquet.
 

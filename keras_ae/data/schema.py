@@ -163,11 +163,11 @@ class Schema:
                 )
 
 
-def check_problems(problems: Sequence[Problem]) -> None:
+def check_problems(problems: Sequence[Problem], advice: str = "; `--on-error skip` leaves them out") -> None:
     """Raises InputError for the first, which tells how many there are."""
     if problems:
         rows = len({problem.row for problem in problems})
-        more = f" ({rows} such rows; `--on-error skip` leaves them out.)" if rows > 1 else ""
+        more = f" ({rows} such rows{advice}.)" if rows > 1 else ""
         raise InputError(f"{problems[0].message}{more}")
 
 
@@ -179,7 +179,12 @@ def read_given(given: str) -> dict[str, dict[str, Any]]:
         raise InputError(f"{given} is not a readable JSON file: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{given} must hold an object of columns. Received: {type(content).__name__}.")
-    return {name: {"kind": of} if isinstance(of, str) else of for name, of in content.items()}
+    return as_given(content)
+
+
+def as_given(columns: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is known of columns, where the kind alone may stand for all: `{"column": "kind"}`."""
+    return {name: {"kind": of} if isinstance(of, str) else of for name, of in columns.items()}
 
 
 def seconds_of(cells: Cells, name: str) -> np.ndarray:

@@ -1,16 +1,17 @@
 """Where observations come from: data sets that packages ship, files, folders of images."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_ae.data.arrow import is_dataset
-from keras_ae.data.cells import cells_of, is_table
+from keras_ae.data.cells import categories_of, cells_of, is_table
 from keras_ae.data.images import IMAGE_ENDINGS, images_of
 from keras_ae.data.joining import STREAMED, Asked, name_of, of_cells, of_dataset, of_files, of_reader, with_test
-from keras_ae.data.schema import Schema
+from keras_ae.data.schema import Schema, as_given
 from keras_ae.data.shards import is_many, shards
 from keras_ae.data.source import Source
 from keras_ae.data.tables import ENDINGS, Rows, as_numbers
@@ -51,10 +52,15 @@ def load_source(
         if stream:
             raise InputError("Windows of a series are not streamed: rows that follow one another must be in memory.")
         return _windows(source, windowing, labels, schema, drop, skip)
+    schema = as_given(schema) if isinstance(schema, Mapping) else schema
     asked = Asked(labels, schema, tuple(drop), skip)
     if is_table(source):
         if stream:
             raise InputError(f"A stream must be of {STREAMED}. Received: a table in memory.")
+        if not isinstance(schema, Schema):
+            left_out = (*asked.drop, labels)
+            known = {name: of for name, of in categories_of(source).items() if name not in left_out}
+            asked = replace(asked, schema=known | dict(schema or {}))
         return of_cells([cells_of(source)], "table", asked)
     if is_dataset(source):
         return of_dataset(source, asked, stream)
