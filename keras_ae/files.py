@@ -4,22 +4,22 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_ae.alarms import alarms, alarms_of_batch, check_level
 from keras_ae.data.batches import ahead
-from keras_ae.data.cells import Cells, Problem
+from keras_ae.data.cells import Cells
 from keras_ae.data.output import check_output, write_batches
 from keras_ae.data.schema import check_problems
-from keras_ae.data.shards import batches_of, cells_of_shards, is_many, shards
-from keras_ae.data.tables import TABLES, Rows
+from keras_ae.data.tables import TABLES
 from keras_ae.data.windows import read_series, spread, starts_of, windows, worst
 from keras_ae.errors import InputError
+from keras_ae.inputs import OnSkipped, cells_of_source, check_series, inputs_of
 from keras_ae.runtime import Model
 
 OnRows = Callable[[int, int | None], None]
-OnSkipped = Callable[[list[Problem]], None]
 _KEYS = {"x_hat": "x"}  # in a file there is but one x
 _OF_ROWS = ("decode", "reconstruct")
 """Functions that give rows, and of a table a table."""
@@ -28,7 +28,7 @@ _OF_ROWS = ("decode", "reconstruct")
 def run_file(
     model: Model,
     function: str,
-    source: Path,
+    source: Any,
     out: Path,
     on_rows: OnRows = lambda done, total: None,
     alpha: float | None = None,
@@ -45,8 +45,8 @@ def run_file(
     Args:
         model: from `keras_ae.runtime.load`.
         function: by name.
-        source: .npy, .npz, .csv or .parquet; a folder of such files, or a glob, which are read in the order of their
-            paths.
+        source: .npy, .npz, .csv, .parquet, .tfrecord or an image; a folder of such files, or a glob, which are read in
+            the order of their paths; or a `pyarrow.dataset.Dataset`.
         out: one such file; written whole or not at all.
         on_rows: is told the rows written, and those of the file where it tells.
         alpha: of `score`: adds a column `anomaly`, 1 where the p-value is at most this.
@@ -56,6 +56,7 @@ def run_file(
     Raises:
         InputError: for rows that the function can't take, by their number in the file; for files that can't be read
             or written.
+        MissingExtra: for images without Pillow, records without TensorFlow, .parquet and data sets without pyarrow.
     """
     check_output(out)
     model.check(function)
@@ -63,7 +64,7 @@ def run_file(
     if model.windowing is not None and function != "decode":
         return _run_series(model, function, source, out, on_rows, alpha, rate, on_skipped)
     skipped: deque[list[int]] = deque()
-    total, batches = _read(model, function, source, skipped, on_skipped)
+    total, batches = inputs_of(model, function, source, skipped, on_skipped)
     results = ahead(model.stream(function, batches))
     if on_skipped is not None:
         results = _without(results, skipped)
@@ -137,7 +138,7 @@ def _as_table(model: Model, function: str, arrays: dict[str, np.ndarray]) -> dic
 def _run_series(
     model: Model,
     function: str,
-    source: Path,
+    source: Any,
     out: Path,
     on_rows: OnRows,
     alpha: float | None,
@@ -150,7 +151,7 @@ def _run_series(
     """
     if on_skipped is not None:
         raise InputError("Rows of a series are not skipped: those of no use are gaps between windows.")
-    _check_one(source)
+    check_series(source)
     assert model.windowing is not None
     series, windowing, _ = read_series(source, model.windowing)
     starts = np.concatenate(starts_of(series, windowing))
@@ -179,7 +180,7 @@ def _run_series(
     write_batches(out, _counted(iter([named]), rows, on_rows))
 
 
-def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda done, total: None) -> dict[str, int]:
+def impute_file(model: Model, source: Any, out: Path, on_rows: OnRows = lambda done, total: None) -> dict[str, int]:
     """A table with its missing cells filled (`keras_ae.imputation.impute`), all else as it is, columns that the model
     does not look at among them.
 
@@ -191,7 +192,7 @@ def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda 
     filled: dict[str, int] = {}
 
     def tables() -> Iterator[dict[str, np.ndarray]]:
-        for cells in cells_of_shards(shards(source)):
+        for cells in cells_of_source(source):
             x, problems = schema.encode(cells, model.ignored)
             check_problems(problems)
             table = {name: np.array(column, object) for name, column in cells.columns.items()}
@@ -205,71 +206,12 @@ def impute_file(model: Model, source: Path, out: Path, on_rows: OnRows = lambda 
     return {name: count for name, count in filled.items() if count}
 
 
-def rows_of(model: Model, source: Path) -> np.ndarray:
-    """All rows of files, or windows of a series, as the model takes them; their columns are matched by name with those
-    trained on.
-    """
-    if model.windowing is not None:
-        _check_one(source)
-        series, windowing, _ = read_series(source, model.windowing)
-        return windows(series, np.concatenate(starts_of(series, windowing)), windowing.length)
-    _, batches = _read(model, "score", source, deque(), None)
-    return np.concatenate(list(batches))
-
-
-def _read(
-    model: Model, function: str, source: Path, skipped: deque[list[int]], on_skipped: OnSkipped | None
-) -> tuple[int | None, Iterator[np.ndarray]]:
-    """The number of rows, where the file tells, and what the function takes of them, in batches; a row that is skipped
-    has zeros, and its position in `skipped`.
-    """
-    files = shards(source)
-    has_cells = model.schema is not None and files[0].suffix in TABLES
-    if function == "decode" or not (has_cells or on_skipped is not None):
-        total, batches = batches_of(files, model.ignored)
-        taken = model.columns if function != "decode" else None
-        return total, (arranged(rows, taken, file) for file, rows in batches)
-    schema = model.schema_of_table()
-
-    def encoded() -> Iterator[np.ndarray]:
-        for cells in cells_of_shards(files, model.ignored):
-            x, problems = schema.encode(cells)
-            if problems and on_skipped is None:
-                check_problems(problems)
-            bad = sorted({problem.row for problem in problems})
-            if on_skipped is not None and problems:
-                on_skipped(problems)
-            skipped.append(bad)
-            x[bad] = 0.0
-            yield x
-
-    return None, encoded()
-
-
-def _check_one(source: Path) -> None:
-    if is_many(source):
-        raise InputError(f"A series must be one file, whose rows follow one another. Received: {source}.")
-
-
 def _without(results: Iterator[dict[str, np.ndarray]], skipped: deque[list[int]]) -> Iterator[dict[str, np.ndarray]]:
     for arrays in results:
         rows = skipped.popleft()
         for array in arrays.values():
             array[rows] = np.nan
         yield arrays
-
-
-def arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path) -> np.ndarray:
-    """The rows with their columns by name, in the order of those trained on."""
-    if columns is None or rows.columns is None or rows.columns == columns:
-        return rows.x
-    for kind, names in (
-        ("misses", [name for name in columns if name not in rows.columns]),
-        ("has, beyond those trained on,", [name for name in rows.columns if name not in columns]),
-    ):
-        if names:
-            raise InputError(f"{source} {kind} column {', '.join(names)}. The model takes: {', '.join(columns)}.")
-    return rows.x[:, [rows.columns.index(name) for name in columns]]
 
 
 def _judged(arrays: dict[str, np.ndarray], judge: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:

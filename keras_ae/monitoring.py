@@ -1,5 +1,6 @@
 """Has the data changed since training? Rows that are new, beside rows that the artifact keeps for this."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from keras_ae import artifact
 from keras_ae.alarms import alarms, check_level
 from keras_ae.errors import ArtifactError, InputError
-from keras_ae.files import rows_of
+from keras_ae.inputs import raw_batches
 from keras_ae.runtime import load
 
 REFERENCE = "reference.npz"
@@ -79,9 +80,25 @@ def keep_reference(folder: Path, rows: np.ndarray, seed: int = 0) -> None:
     np.savez_compressed(folder / REFERENCE, x=rows[kept])
 
 
-def monitor_file(path: str | Path, source: Path, level: float = 0.001) -> Drift:
-    """`monitor` on the rows of a file, whose columns are matched by name with those trained on."""
-    return monitor(path, rows_of(load(path), source), level)
+def monitor_file(path: str | Path, source: Any, level: float = 0.001, seed: int = 0) -> Drift:
+    """`monitor` on the rows of a source (`keras_ae.files.run_file`), whose columns are matched by name with those
+    trained on. No more rows are held than are looked at.
+    """
+    return monitor(path, sampled(raw_batches(load(path), source), _MOST_ROWS, seed), level)
+
+
+def sampled(batches: Iterable[np.ndarray], most: int, seed: int = 0) -> np.ndarray:
+    """So many rows of all batches, each as likely as any other, in the order in which they come."""
+    random = np.random.default_rng(seed)
+    drawn, rows = np.empty(0), np.empty(0)
+    for batch in batches:
+        numbers = random.random(len(batch))
+        drawn = np.concatenate([drawn, numbers])
+        rows = np.concatenate([rows, batch]) if len(rows) else batch
+        if len(rows) > most:
+            kept = np.sort(np.argpartition(drawn, most)[:most])  # of the smallest numbers
+            drawn, rows = drawn[kept], rows[kept]
+    return rows
 
 
 def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0) -> Drift:
@@ -112,7 +129,7 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         raise ArtifactError(f"{path} keeps no rows to compare with: fit it again, with rows kept.")
     with np.load(artifact.check_file(Path(path), REFERENCE, model.manifest), allow_pickle=False) as file:
         reference = file["x"]
-    x = np.asarray(x)[np.sort(np.random.default_rng(seed).permutation(len(x))[:_MOST_ROWS])]
+    x = sampled([np.asarray(x)], _MOST_ROWS, seed)
     known, new = model.score(reference), model.score(x)
     if "p_value" not in new:
         raise ArtifactError(f"{path} has no p-values: `calibrate` the model before it is saved.")

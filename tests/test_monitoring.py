@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from keras_ae.alarms import alarms, alarms_of_batch
 from keras_ae.cli import app
 from keras_ae.errors import InputError
-from keras_ae.monitoring import REFERENCE, monitor
+from keras_ae.monitoring import REFERENCE, monitor, sampled
 
 DIGITS = load_digits().data.astype("float32")
 RNG = np.random.default_rng(0)
@@ -85,3 +85,16 @@ def test_score_adds_a_column_of_alarms(option, digits_artifact, tmp_path):
     found = np.array([float(line.split(",")[2]) for line in lines[1:]])
     assert found[50:].all()
     assert found[:50].mean() < 0.4
+
+
+def test_rows_of_batches_are_drawn_alike_and_no_more_are_held():
+    batches = [np.arange(start, start + 100)[:, None] for start in range(0, 10_000, 100)]
+    counts = np.zeros(100)
+    for seed in range(200):
+        drawn = sampled(iter(batches), 50, seed)
+        assert len(drawn) == 50
+        assert (np.diff(drawn[:, 0]) > 0).all()
+        np.add.at(counts, drawn[:, 0] // 100, 1)
+    # Of 10,000 draws each batch has a hundredth; the sum of squares is chi-squared with 99 degrees of freedom.
+    assert np.sum((counts - 100) ** 2 / 100) < 160
+    np.testing.assert_array_equal(sampled(iter(batches[:2]), 500), np.concatenate(batches[:2]))

@@ -1,11 +1,14 @@
 """Images in nested folders and TFRecord files: the same rows in memory and streamed, and errors by file."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 import keras_ae
+from keras_ae import files, runtime
 from keras_ae.data import joining, load_source, split
 from keras_ae.errors import InputError
 
@@ -77,7 +80,7 @@ def test_an_image_that_is_none_any_more_is_named(tmp_path):
     with pytest.raises(InputError, match=r"0500.png is not a readable image"):
         load_source(tmp_path, stream=True)
     Image.fromarray(PIXELS[0][:5]).save(tmp_path / "0500.png")
-    with pytest.raises(InputError, match=r"0500.png must be of \(6, 5\), as it was. Received: \(5, 5\)"):
+    with pytest.raises(InputError, match=r"0500.png must be of \(6, 5\). Received: \(5, 5\)"):
         streamed(data)
 
 
@@ -165,3 +168,110 @@ def test_records_that_make_no_rows_are_refused(tmp_path):
     (tmp_path / "x.tfrecord").write_bytes(b"no records at all")
     with pytest.raises(InputError, match=r"x.tfrecord could not be read as tf.train.Example"):
         load_source(tmp_path / "x.tfrecord")
+
+
+@pytest.fixture(scope="module")
+def grey(pictures, tmp_path_factory):
+    """A model of images."""
+    out = tmp_path_factory.mktemp("grey") / "artifact"
+    keras_ae.fit(pictures / "dark", out, "ae", 2, epochs=0, network="dense", hidden=[4], report=False, labels=False)
+    return runtime.load(out)
+
+
+def test_images_go_through_an_artifact_in_the_order_of_their_paths(run, grey, pictures, tmp_path):
+    paths = sorted(pictures.rglob("*.png"))
+    x = np.stack([np.asarray(Image.open(path)) for path in paths])
+    expected = grey.score(x)["score"]
+    told = []
+    files.run_file(grey, "score", pictures, tmp_path / "of_folder.npz", on_rows=lambda *n: told.append(n))
+    assert told[-1] == (1_500, 1_500)
+    done = run("score", grey.path, pictures / "**/*.png", "--out", tmp_path / "of_glob.npz")
+    assert done.exit_code == 0, done.stderr
+    for name in ("of_folder", "of_glob"):
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npz")["score"], expected, rtol=1e-5)
+    done = run("encode", grey.path, paths[7], "--out", tmp_path / "z.npy")
+    assert done.exit_code == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), grey.encode(x[7:8]), rtol=1e-5, atol=1e-6)
+    done = run("monitor", grey.path, pictures / "dark", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == len([*(pictures / "dark").rglob("*.png")])
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("damaged", r"0.png is not a readable image"),
+        ("coloured", r"0.png must be grey, as the images learned from. Received: RGB"),
+        ("of another size", r"0.png must be of \(6, 5\). Received: \(5, 5\)"),
+        ("deep", r"0.tif must have 8 bits a channel"),
+    ],
+)
+def test_an_image_that_an_artifact_does_not_take_is_named(grey, tmp_path, how, said):
+    out = tmp_path / "scores.csv"
+    out.write_text("as it was")
+    pixels = {
+        "coloured": np.stack([PIXELS[0]] * 3, axis=2),
+        "of another size": PIXELS[0][:5],
+        "deep": PIXELS[0].astype("int32"),
+    }
+    for name in ("a", "b"):
+        Image.fromarray(PIXELS[0]).save(tmp_path / f"{name}.png")
+    if how == "damaged":
+        (tmp_path / "a0.png").write_bytes(b"none")
+    else:
+        Image.fromarray(pixels[how]).save(tmp_path / ("a0.tif" if how == "deep" else "a0.png"))
+    with pytest.raises(InputError, match=said):
+        files.run_file(grey, "score", tmp_path, out)
+    assert out.read_text() == "as it was"
+
+
+def test_images_go_through_a_model_of_images_alone(grey, digits_artifact, pictures, tmp_path):
+    with pytest.raises(InputError, match=r"Images are for a model of images.* Received: one of float32 \(64,\)"):
+        files.run_file(runtime.load(digits_artifact), "score", pictures, tmp_path / "scores.csv")
+    with pytest.raises(InputError, match=r"Latents must be in files of .npy"):
+        files.run_file(grey, "decode", pictures, tmp_path / "x.npy")
+
+
+def digits():
+    return load_source("digits").rows.x[:300]
+
+
+def test_records_and_data_sets_go_through_an_artifact(run, digits_artifact, tmp_path):
+    import pyarrow as pa
+    import pyarrow.dataset
+
+    x = digits()
+    model = runtime.load(digits_artifact)
+    expected = model.score(x)["score"]
+    for i, part in enumerate(np.array_split(x, 3)):
+        write(tmp_path / f"{i}.tfrecord", [{"pixels": row.tolist()} for row in part])
+    done = run("score", digits_artifact, tmp_path / "*.tfrecord", "--out", tmp_path / "scores.npz")
+    assert done.exit_code == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npz")["score"], expected, rtol=1e-4)
+    table = pa.table({f"p{i}": column for i, column in enumerate(x.T)})
+    dataset = pa.dataset.dataset(table)
+    files.run_file(model, "score", dataset, tmp_path / "scores.npz")
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npz")["score"], expected, rtol=1e-4)
+    words = table.set_column(0, "p0", [["a"] * len(x)])
+    with pytest.raises(InputError, match=r"column p0: must be numeric. Received: 'a'"):
+        files.run_file(model, "score", pa.dataset.dataset(words), tmp_path / "scores.npz")
+    cut = tmp_path / "1.tfrecord"
+    cut.write_bytes(cut.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"1.tfrecord, after record 0, could not be read"):
+        files.run_file(model, "score", tmp_path / "*.tfrecord", tmp_path / "scores.npz")
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npz")["score"], expected, rtol=1e-4)
+
+
+def test_features_of_records_are_matched_by_name_and_labels_left_out(digits_artifact, tmp_path):
+    model = runtime.load(digits_artifact)
+    model.columns = tuple(f"p{i}" for i in range(64))
+    model.manifest["labels_column"] = "y"
+    x = digits()[:20]
+    for name, of in (("new", {}), ("known", {"y": [1]})):
+        rows = [{**{f"p{i}": [float(pixel)] for i, pixel in enumerate(row)}, **of} for row in x]
+        write(tmp_path / f"{name}.tfrecord", rows)
+        files.run_file(model, "encode", tmp_path / f"{name}.tfrecord", tmp_path / "z.npy")
+        np.testing.assert_allclose(np.load(tmp_path / "z.npy"), model.encode(x), rtol=1e-4, atol=1e-5)
+    write(tmp_path / "more.tfrecord", [{"p0": [1.5], "q": [1.5]}])
+    with pytest.raises(InputError, match=r"more.tfrecord misses column p1, p2, "):
+        files.run_file(model, "encode", tmp_path / "more.tfrecord", tmp_path / "z.npy")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from keras_ae import files, runtime
+from keras_ae import runtime
 from keras_ae.data import batches, read_rows, write_rows
-from keras_ae.data.shards import shards
+from keras_ae.data.shards import batches_of, shards
 from keras_ae.errors import InputError
 from keras_ae.files import run_file
 
@@ -115,7 +115,7 @@ def test_the_first_rows_come_before_another_file_is_opened(tmp_path, monkeypatch
     found = shards(folder)
     found[0].write_bytes(b"")
     write_rows(found[0], {"x": DIGITS[:10]}, NAMES)
-    _, every = files.batches_of(found)
+    _, every = batches_of(found)
     file, rows = next(every)
     assert (file, len(rows.x)) == (found[0], 10)
 

@@ -32,7 +32,10 @@ Artifact = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an arti
 
 Input = Annotated[
     Path,
-    typer.Argument(metavar="INPUT", help="Rows: .npy, .npz, .csv or .parquet; a folder or a quoted glob of them."),
+    typer.Argument(
+        metavar="INPUT",
+        help="Rows: .npy, .npz, .csv, .parquet, .tfrecord or images; a folder or a quoted glob of such files.",
+    ),
 ]
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .npz, .csv or .parquet.")]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_ae.data.batches import BATCH_BYTES
 from keras_ae.data.hashing import hashes_of_arrays
 from keras_ae.data.shards import base_of
 from keras_ae.data.streams import Chunk
@@ -16,6 +17,7 @@ from keras_ae.errors import InputError, MissingExtra
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _TOGETHER = 256
 """Images of one unit."""
+_GREY = ("1", "L")
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,27 @@ class ImageRows:
         return len(self.paths) * int(np.prod(self.shape))
 
     def chunks(self, unit: int) -> Iterator[Chunk]:
-        """Raises InputError for a file that is no image, or is no longer of that size."""
-        x = np.stack([self._read(path) for path in self._of(unit)])
-        start = unit * _TOGETHER
-        y = None if self.labels is None else np.array(self.labels[start : start + len(x)], object)
-        yield Chunk(x, hashes_of_arrays(x), y)
+        """Raises InputError for a file that is no image, or is not of that size, or not grey."""
+        paths = self._of(unit)
+        most = max(1, BATCH_BYTES // int(np.prod(self.shape)))
+        for i in range(0, len(paths), most):
+            x = np.stack([self._read(path) for path in paths[i : i + most]])
+            start = unit * _TOGETHER + i
+            y = None if self.labels is None else np.array(self.labels[start : start + len(x)], object)
+            yield Chunk(x, hashes_of_arrays(x), y)
 
     def _of(self, unit: int) -> tuple[Path, ...]:
         return self.paths[unit * _TOGETHER : (unit + 1) * _TOGETHER]
 
     def _read(self, path: Path) -> np.ndarray:
         with _opened(path) as image:
-            pixels = np.asarray(image.convert("L" if len(self.shape) == 2 else "RGB"))
-        if pixels.shape != self.shape:
-            raise InputError(f"{path} must be of {self.shape[:2]}, as it was. Received: {pixels.shape[:2]}.")
-        return pixels
+            _check_depth(path, image)
+            if (image.height, image.width) != self.shape[:2]:
+                raise InputError(f"{path} must be of {self.shape[:2]}. Received: {(image.height, image.width)}.")
+            is_grey = len(self.shape) == 2
+            if is_grey and image.mode not in _GREY:
+                raise InputError(f"{path} must be grey, as the images learned from. Received: {image.mode}.")
+            return np.asarray(image.convert("L" if is_grey else "RGB"))
 
 
 def images_of(source: Path, files: list[Path]) -> ImageRows:
@@ -76,10 +84,9 @@ def images_of(source: Path, files: list[Path]) -> ImageRows:
     sizes, is_grey = [], True
     for file in files:
         with _opened(file) as image:
+            _check_depth(file, image)
             mode, size = image.mode, (image.height, image.width)
-        if mode[0] in "IF":  # conversion would clip them
-            raise InputError(f"{file} must have 8 bits a channel; deeper images can come as .npy. Received: {mode}.")
-        is_grey = is_grey and mode in ("1", "L")
+        is_grey = is_grey and mode in _GREY
         sizes.append(size)
         if size != sizes[0]:
             raise InputError(
@@ -91,13 +98,18 @@ def images_of(source: Path, files: list[Path]) -> ImageRows:
     return ImageRows(tuple(files), sizes[0] if is_grey else (*sizes[0], 3), labels)
 
 
+def _check_depth(path: Path, image: Any) -> None:
+    if image.mode[0] in "IF":  # conversion would clip them
+        raise InputError(f"{path} must have 8 bits a channel; deeper images can come as .npy. Received: {image.mode}.")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """An image of Pillow's; what goes wrong with it names the file."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtra("A folder of images", "train") from error
+        raise MissingExtra("Reading images", "images") from error
     try:
         with Image.open(path) as image:
             yield image

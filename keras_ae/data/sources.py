@@ -66,13 +66,13 @@ def load_source(
         return of_dataset(source, asked, stream)
     path = Path(source) if isinstance(source, str | Path) and str(source) not in BUILTIN else None
     if path is not None and (is_many(path) or path.suffix in (*ENDINGS, *RECORD_ENDINGS)):
-        files = shards(path, (*ENDINGS, *RECORD_ENDINGS, *IMAGE_ENDINGS))
-        if files[0].suffix in RECORD_ENDINGS and asked.is_plain:
+        files = files_of(path)
+        ending = files[0].suffix.lower()
+        if ending in RECORD_ENDINGS and asked.is_plain:
             return of_reader(name_of(path), records_of(files, labels), labels, stream)
-        images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
-        if images and asked.is_plain and labels is None:
-            return of_reader(name_of(path), images_of(path, images), None, stream)
-        if not images and files[0].suffix in ENDINGS:
+        if ending in IMAGE_ENDINGS and asked.is_plain and labels is None:
+            return of_reader(name_of(path), images_of(path, files), None, stream)
+        if ending in ENDINGS:
             return of_files(path, files, asked, stream)
     if stream:
         raise InputError(f"A stream must be of {STREAMED}. Received: {source}.")
@@ -89,6 +89,16 @@ def load_source(
         f"No such source: {source}. It must be a file, a folder of files or images, a glob, or one of "
         f"{', '.join(BUILTIN)}."
     )
+
+
+def files_of(source: str | Path) -> list[Path]:
+    """The files of rows of a path, all of one kind: of a folder with images these alone.
+
+    Raises:
+        InputError: where there are none, or those of several endings.
+    """
+    files = shards(source, (*ENDINGS, *RECORD_ENDINGS, *IMAGE_ENDINGS))
+    return [file for file in files if file.suffix.lower() in IMAGE_ENDINGS] or files
 
 
 def _windows(

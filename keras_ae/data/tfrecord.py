@@ -97,12 +97,13 @@ class RecordRows:
         return np.frombuffer(b"".join(texts), "uint8").reshape(len(texts), length)
 
 
-def records_of(files: list[Path], labels: str | None) -> RecordRows:
+def records_of(files: list[Path], labels: str | None, without: tuple[str, ...] = ()) -> RecordRows:
     """Files of records, whose features are those of the first record.
 
     Args:
         files: by path.
         labels: a feature of one whole number or text.
+        without: features that are left out, where they are there.
 
     Raises:
         InputError: for a file that is missing or empty, records without features, or features that make no rows.
@@ -125,7 +126,7 @@ def records_of(files: list[Path], labels: str | None) -> RecordRows:
         raise InputError(
             f"{files[0]} must have a feature {labels!r} of one label. Received: {', '.join(kinds) or 'none'}."
         )
-    taken = {name: length for name, length in lengths.items() if name != labels and length}
+    taken = {name: length for name, length in lengths.items() if name != labels and name not in without and length}
     of_bytes = [name for name in taken if kinds[name] == "bytes"]
     if not taken or (of_bytes and (len(taken) > 1 or taken[of_bytes[0]] != 1)):
         raise InputError(
