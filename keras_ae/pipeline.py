@@ -165,8 +165,6 @@ def fit(
     ):
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column, stream=stream)
-        if data.stream is not None and strategy is not None:
-            raise InputError("A stream trains on one device. Received: a strategy besides.")
         rows = Prepared.of(data, None if labels is None else bool(labels), test, seed)
         if run is not None:
             also = {"columns": rows.schema, "callbacks": [type(callback).__name__ for callback in callbacks]}

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_ae.loop import Arrays, Epochs, Loop, ResidentRows, SpanCallback, spans_of
 from keras_ae.replicas import scalars_of_workers
+from keras_ae.sharing import Shares
 from keras_ae.shuffling import batches_of
 from keras_ae.streaming import Blocks, is_stream
 
@@ -83,7 +84,8 @@ class ResidentModel(keras.Model):
         """Keras's `fit`. Arrays without targets stay resident while it runs, and steps run many to a call unless
         `compile` was given `steps_per_execution` or a callback looks at single batches. Too many of them, and those
         that a strategy distributes, go through Keras's input pipeline, in the same order. A stream of rows
-        (`keras_ae.data.streams.Stream`) is resident block by block."""
+        (`keras_ae.data.streams.Stream`) is resident block by block, or under a strategy read by each worker for
+        itself."""
         if is_stream(x):
             return self._fit_stream(x, y, batch_size or _BATCH, **kwargs)
         if not self.compiled or not self._are_arrays(x) or y is not None or self._asks_for_more(kwargs):
@@ -96,8 +98,7 @@ class ResidentModel(keras.Model):
         if not self._can_stay(x) or _is_distributed():
             epochs = range(kwargs.get("initial_epoch", 0), kwargs.get("epochs", 1))
             batches, steps = batches_of(arrays, batch, seed, epochs)
-            if self._are_arrays(_alone(kwargs.get("validation_data"))):
-                kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or max(batch, VALIDATION_BATCH)
+            self._validate_in_batches(kwargs, batch)
             with scalars_of_workers():
                 return super().fit(batches, shuffle=False, steps_per_epoch=steps, **kwargs)
         self._started = time.perf_counter()
@@ -110,14 +111,19 @@ class ResidentModel(keras.Model):
         return self._fit_spans(spans, steps, a_call, **kwargs)
 
     def _fit_stream(self, stream: Any, y: Any, batch_size: int, **kwargs: Any) -> Any:
-        if y is not None or not self.compiled or self._asks_for_more(kwargs) or _is_distributed():
-            raise ValueError("A stream must train a compiled model on one device, without targets or other arguments.")
+        if y is not None or not self.compiled or self._asks_for_more(kwargs):
+            raise ValueError("A stream must train a compiled model, without targets or other arguments.")
         batch = min(batch_size, stream.rows)
         seed = int(keras.random.randint((), 0, 2**31 - 1)) if kwargs.pop("shuffle", True) else None
         self._started = time.perf_counter()
         wanted = {tensor.name: (tuple(tensor.shape[1:]), tensor.dtype) for tensor in self.inputs}
-        a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         epochs = range(kwargs.get("initial_epoch", 0), kwargs.get("epochs", 1))
+        if _is_distributed():
+            shares = Shares(stream, wanted, batch, seed, epochs)
+            self._validate_in_batches(kwargs, batch)
+            with scalars_of_workers(), shares.raising():
+                return super().fit(shares.dataset(), shuffle=False, steps_per_epoch=shares.steps, **kwargs)
+        a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         blocks = Blocks(stream, wanted, batch, a_call, seed, epochs)
         a_call = blocks.steps_a_block
         self._rows.put("train", blocks.empty())
@@ -253,6 +259,10 @@ class ResidentModel(keras.Model):
             sizes = {key: len(part) for key, part in arrays.items()}
             raise ValueError(f"`{name}` must have as many rows for each input. Received: {sizes}.")
         return {key: part.astype(wanted[key].dtype, copy=False) for key, part in arrays.items()}
+
+    def _validate_in_batches(self, kwargs: dict[str, Any], batch: int) -> None:
+        if self._are_arrays(_alone(kwargs.get("validation_data"))):
+            kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or max(batch, VALIDATION_BATCH)
 
     def _put_validation(self, kwargs: dict[str, Any], batch: int, steps_a_call: int) -> None:
         data = _alone(kwargs.get("validation_data"))

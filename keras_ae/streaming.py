@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
 _AHEAD = 2
 """Blocks that are ready before they are asked for."""
 
@@ -31,7 +31,31 @@ def is_stream(x: Any) -> bool:
     return hasattr(x, "blocks") and hasattr(x, "rows")
 
 
-class Blocks:
+class Reading:
+    """Gives elements to TensorFlow's pipeline, which of what goes wrong in them passes on the text alone."""
+
+    _error: Exception | None = None
+
+    def told(self, elements: Iterator[Any]) -> Iterator[Any]:
+        """The same elements; an error of theirs is kept."""
+        try:
+            yield from elements
+        except Exception as error:
+            self._error = error
+            raise
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """In the block that error is raised as it was."""
+        try:
+            yield
+        except Exception as error:
+            if self._error is None or self._error is error:
+                raise
+            raise self._error from error
+
+
+class Blocks(Reading):
     """What Keras iterates: an element for each call of the loop, with its rows, epoch after epoch.
 
     Args:
@@ -56,7 +80,6 @@ class Blocks:
         self.steps_a_block = max(1, min(most_steps, _BLOCK_BYTES // (batch * row_bytes)))
         self.size = batch * self.steps_a_block
         self._stream, self._wanted, self._batch, self._seed, self._epochs = stream, wanted, batch, seed, epochs
-        self._error: Exception | None = None
 
     def empty(self) -> dict[str, np.ndarray]:
         """A block of zeros."""
@@ -69,20 +92,18 @@ class Blocks:
         number = tf.TensorSpec((), "int32")
         rows = {name: tf.TensorSpec((self.size, *shape), dtype) for name, (shape, dtype) in self._wanted.items()}
         signature = {"first": number, "last": number, "batch": number, "rows": rows}
-        return tf.data.Dataset.from_generator(self._elements, output_signature=signature).prefetch(_AHEAD)
+        return tf.data.Dataset.from_generator(lambda: self.told(self._elements()), output_signature=signature).prefetch(
+            _AHEAD
+        )
 
     def _elements(self) -> Iterator[dict[str, Any]]:
-        try:
-            for epoch in self._epochs:
-                first = 0
-                for block in self._stream.blocks(self.size, self._seed, epoch):
-                    count = len(next(iter(block.values())))
-                    last = first + math.ceil(count / self._batch)
-                    yield {"first": first, "last": last, "batch": self._batch, "rows": self._filled(block, count)}
-                    first = last
-        except Exception as error:
-            self._error = error  # TensorFlow passes on its text alone
-            raise
+        for epoch in self._epochs:
+            first = 0
+            for block in self._stream.blocks(self.size, self._seed, epoch):
+                count = len(next(iter(block.values())))
+                last = first + math.ceil(count / self._batch)
+                yield {"first": first, "last": last, "batch": self._batch, "rows": self._filled(block, count)}
+                first = last
 
     def _filled(self, block: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
         if count == self.size:
@@ -91,13 +112,3 @@ class Blocks:
         for name, rows in filled.items():
             rows[:count] = block[name]
         return filled
-
-    @contextmanager
-    def raising(self) -> Iterator[None]:
-        """What went wrong while a block was read is raised as it was."""
-        try:
-            yield
-        except Exception as error:
-            if self._error is None or self._error is error:
-                raise
-            raise self._error from error

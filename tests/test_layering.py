@@ -42,6 +42,7 @@ LAYERS = [
         "provenance",
         "runtime",
         "runs",
+        "sharing",
         "state",
     ),
     ("functions", "resident"),

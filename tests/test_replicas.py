@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 ROWS = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")  # the last batch is short
+STREAMED = np.random.default_rng(1).normal(size=(1_700, 6)) @ np.random.default_rng(2).normal(size=(6, 12))
 RECIPES = ("ae", "rae_l2")  # a root over the batch; several terms
 
 
@@ -26,6 +27,16 @@ def fitted(recipe):
     history = model.fit(ROWS, epochs=3, verbose=0, **rows).history
     weights = {weight.path: weight.numpy() for weight in model.trainable_weights}
     return {**weights, **{name: np.array(values) for name, values in history.items()}}
+
+
+def fitted_stream(folder, strategy, resume=None):
+    """The weights after a `fit` of files under a strategy."""
+    import keras_ae
+
+    options = {"epochs": 3, "hidden": [8], "latent_dim": 2, "batch_size": 64, "seed": 3}
+    fitted = keras_ae.fit(folder, None, "ae", stream=True, strategy=strategy, resume=resume, **options)
+    assert fitted.manifest["stream"]["rows"] == len(STREAMED)
+    return {weight.path: weight.numpy() for weight in fitted.model.trainable_weights}
 
 
 def on_two_devices(out):
@@ -49,8 +60,22 @@ def on_two_devices(out):
     np.savez(out / "noise.npz", *[part.numpy() for part in strategy.experimental_local_results(drawn)])
     keras_ae.fit(ROWS, out / "artifact", "vae", epochs=2, hidden=[8], latent_dim=2, strategy=strategy)
 
+    from keras_ae.runs import Run
 
-def as_worker(out, index):
+    (out / "files").mkdir()
+    for i, part in enumerate(np.split(STREAMED, [50, 700, 900, 1_400])):
+        names = ",".join(f"c{k}" for k in range(12))
+        np.savetxt(out / f"files/{i}.csv", part, delimiter=",", header=names, comments="")
+    np.savez(out / "stream-one.npz", **fitted_stream(out / "files", tf.distribute.MirroredStrategy(["CPU:0"])))
+    run = Run(out / "run", minutes=0, keep=9)
+    np.savez(out / "stream-two.npz", **fitted_stream(out / "files", strategy, run))
+    for path in run.checkpoints()[:-1]:
+        path.unlink()
+    assert [path.name[:12] for path in run.checkpoints()] == ["epoch-000001"]
+    np.savez(out / "stream-resumed.npz", **fitted_stream(out / "files", strategy, run))
+
+
+def as_worker(out, index, files):
     import tensorflow as tf
 
     import keras_ae
@@ -59,6 +84,7 @@ def as_worker(out, index):
     with strategy.scope():
         np.savez(out / f"worker-{index}.npz", **fitted("ae"))
     keras_ae.fit(ROWS, out / "artifact", "ae", epochs=2, hidden=[8], latent_dim=2, strategy=strategy)
+    np.savez(out / f"stream-{index}.npz", **fitted_stream(files, strategy))
 
 
 def start(*arguments, **variables):
@@ -99,6 +125,13 @@ def test_two_devices_train_as_one(devices, recipe):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["two", "resumed"])
+def test_two_devices_learn_from_a_stream_as_one_does(devices, name):
+    with np.load(devices / "stream-one.npz") as one, np.load(devices / f"stream-{name}.npz") as two:
+        assert_agree(one, two)
+
+
+@pytest.mark.slow
 def test_devices_draw_noise_of_their_own(devices):
     with np.load(devices / "noise.npz") as noise:
         a, b = (noise[name] for name in noise.files)
@@ -121,7 +154,13 @@ def test_two_workers_train_as_one_and_the_first_writes(devices, tmp_path):
             ports.append(free.getsockname()[1])
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     workers = [
-        start("worker", tmp_path, i, TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
+        start(
+            "worker",
+            tmp_path,
+            i,
+            devices / "files",
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}),
+        )
         for i in range(2)
     ]
     ended(workers)
@@ -129,7 +168,12 @@ def test_two_workers_train_as_one_and_the_first_writes(devices, tmp_path):
         for i in range(2):
             with np.load(tmp_path / f"worker-{i}.npz") as two:
                 assert_agree(one, two)
-    assert sorted(os.listdir(tmp_path)) == ["artifact", "worker-0.npz", "worker-1.npz"]
+    with np.load(devices / "stream-one.npz") as one:
+        for i in range(2):
+            with np.load(tmp_path / f"stream-{i}.npz") as two:
+                assert_agree(one, two)
+    made = ["artifact", "stream-0.npz", "stream-1.npz", "worker-0.npz", "worker-1.npz"]
+    assert sorted(os.listdir(tmp_path)) == made
 
 
 if __name__ == "__main__":

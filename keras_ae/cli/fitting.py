@@ -163,16 +163,16 @@ def fit(
     in_cluster = CLUSTER in os.environ
     run = _run_of(out, resume, minutes=checkpoint_minutes, steps=checkpoint_steps)
     given = None if schema is None else read_given(schema)
-    # Before TensorFlow's import and other processes, so that a wrong path is told at once.
-    windowing = None if window is None else Windowing.asked(window, stride, time)
-    if windowing is None and (stride, time) != (None, None):
-        raise InputError("`--stride` and `--time` are of windows, and need `--window`.")
-    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing, stream)
     if workers is not None and not in_cluster:
         code = run_workers([sys.executable, "-m", "keras_ae", *sys.argv[1:]], workers)
         if code:
             sys.exit(code)
         return None
+    # Before TensorFlow's import, so that a wrong path is told at once.
+    windowing = None if window is None else Windowing.asked(window, stride, time)
+    if windowing is None and (stride, time) != (None, None):
+        raise InputError("`--stride` and `--time` are of windows, and need `--window`.")
+    data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing, stream)
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with tensorflow_imported("Training"):

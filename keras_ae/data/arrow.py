@@ -14,7 +14,7 @@ from keras_ae.data.hashing import hashes_of_cells
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.shards import check_columns
 from keras_ae.data.streams import Chunk, as_labels
-from keras_ae.data.tables import check_input, check_names, csv_header, csv_text
+from keras_ae.data.tables import PAGES, check_input, check_names, csv_header, csv_text
 from keras_ae.errors import InputError, MissingExtra
 
 _UNIT_ROWS = 1 << 16
@@ -224,7 +224,7 @@ def _reading(path: Path, groups: tuple[int, ...]) -> Callable[[list[str]], Itera
         import pyarrow.parquet as pq
 
         # Not a scan of a data set, which holds whole row groups.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGES) as file:
             yield from file.iter_batches(_rows_of(len(columns)), list(groups), columns, use_threads=False)
 
     return read

@@ -22,7 +22,7 @@ _FEWEST = 10
 SAMPLE_ROWS = 50_000
 """Of those to train on, kept for scaling, principal components, the prior, the detector and the figures."""
 _SAMPLE_BYTES = 128 << 20
-_BUFFER_BYTES = 64 << 20
+BUFFER_BYTES = 64 << 20
 """Rows among which the next one is drawn."""
 _OPEN = 4
 """Units that are read side by side, so that neighbours in a file don't come together."""
@@ -75,6 +75,7 @@ class Stream:
         total: of the source.
         skipped: rows left out, of no use.
         digest: of all rows, whatever their order.
+        trained: rows to train on in each unit of the reader.
         samples: rows and labels by part: `train`, `validation`, `calibration`, `test`, in the order of their hashes.
         classes: labels become positions in these; empty where none are learned.
     """
@@ -84,6 +85,7 @@ class Stream:
     total: int
     skipped: int
     digest: str
+    trained: tuple[int, ...] = field(repr=False)
     samples: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(repr=False)
     classes: tuple[str, ...] = ()
 
@@ -111,9 +113,9 @@ class Stream:
         """
         random = None if seed is None else np.random.default_rng([seed, epoch])
         order = np.arange(len(self.reader.units)) if random is None else random.permutation(len(self.reader.units))
-        chunks = _side_by_side([self._train(int(unit)) for unit in order], 1 if random is None else _OPEN)
+        chunks = _side_by_side([self.rows_of(int(unit)) for unit in order], 1 if random is None else _OPEN)
         count = 0
-        for block in _of_size(chunks if random is None else _shuffled(chunks, random), size):
+        for block in in_blocks(chunks if random is None else shuffled(chunks, random), size):
             count += len(block["x"])
             yield block
         if count != self.rows:
@@ -121,7 +123,8 @@ class Stream:
                 f"What is streamed must not change while it is learned from: {self.rows:,} rows. Received: {count:,}."
             )
 
-    def _train(self, unit: int) -> Iterator[Arrays]:
+    def rows_of(self, unit: int) -> Iterator[Arrays]:
+        """The rows of a unit to train on, in order, `x` and with classes `label`."""
         for chunk in self.reader.chunks(unit):
             kept = np.flatnonzero(chunk.hashes >= _START_OF_TRAIN)
             arrays = {"x": chunk.x[kept]}
@@ -147,8 +150,10 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
     """
     parts = {name: _Smallest(most.get(name, SAMPLE_ROWS)) for name in _ENDS}
     total = skipped = 0
+    trained: list[int] = []
     digest = np.uint64(0)
     for i in range(len(reader.units)):
+        before = parts["train"].seen
         for chunk in reader.chunks(i):
             total += len(chunk.hashes)
             skipped += chunk.skipped
@@ -157,6 +162,7 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
             of = np.searchsorted(np.array([*_ENDS.values()][:-1], "uint64"), chunk.hashes, side="right")
             for k, part in enumerate(parts.values()):
                 part.add(chunk, np.flatnonzero(of == k))
+        trained.append(parts["train"].seen - before)
         if on_unit is not None:
             on_unit(i + 1, len(reader.units))
     few = [f"{part.seen} for {name}" for name, part in parts.items() if part.seen < _FEWEST]
@@ -166,7 +172,7 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
             f"test, {_FEWEST} or more, and not all the same. Received: {total:,} rows, of which {few[0]}."
         )
     samples = {name: part.rows() for name, part in parts.items()}
-    return Stream(reader, parts["train"].seen, total, skipped, f"{int(digest):016x}", samples)
+    return Stream(reader, parts["train"].seen, total, skipped, f"{int(digest):016x}", tuple(trained), samples)
 
 
 _ENDS = {
@@ -237,13 +243,13 @@ def _side_by_side(streams: list[Iterator[Arrays]], width: int) -> Iterator[Array
             yield chunk
 
 
-def _shuffled(chunks: Iterator[Arrays], random: np.random.Generator) -> Iterator[Arrays]:
-    """Each row is one drawn from a buffer, whose place the next row takes."""
+def shuffled(chunks: Iterator[Arrays], random: np.random.Generator, most: int = BUFFER_BYTES) -> Iterator[Arrays]:
+    """Each row is one drawn from a buffer of so many bytes, whose place the next row takes."""
     pool: Arrays = {}
     room = filled = 0
     for chunk in chunks:
         if not pool:
-            room = max(1, _BUFFER_BYTES // chunk["x"][0].nbytes)
+            room = max(1, most // chunk["x"][0].nbytes)
             pool = {name: np.empty((room, *rows.shape[1:]), rows.dtype) for name, rows in chunk.items()}
         size = len(chunk["x"])
         done = min(room - filled, size)
@@ -266,7 +272,8 @@ _LAST = 1 << 14
 """Rows of the buffer that come at once, when no others do."""
 
 
-def _of_size(chunks: Iterator[Arrays], size: int) -> Iterator[Arrays]:
+def in_blocks(chunks: Iterator[Arrays], size: int) -> Iterator[Arrays]:
+    """The same rows, `size` of them at a time, but for the last."""
     held: list[Arrays] = []
     count = 0
     for chunk in chunks:

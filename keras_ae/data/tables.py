@@ -16,6 +16,8 @@ from keras_ae.errors import CellError, InputError, MissingExtra
 TABLES = (".csv", ".parquet")
 """Files whose columns have names."""
 ENDINGS = (".npy", ".npz", *TABLES)
+PAGES = 1 << 16
+"""Bytes of a column of a .parquet that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,8 @@ def open_parquet(
     except ImportError as error:
         raise MissingExtra("Reading and writing parquet", "parquet") from error
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold the whole file, however it is read
+        # `pre_buffer` would hold the whole file, however it is read, and no `buffer_size` a row group.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGES) as file:
             names = file.schema_arrow.names
             if labels is not None and labels not in names:
                 raise InputError(f"{path} must have a column {labels!r} for labels. Received: {', '.join(names)}.")
