@@ -144,7 +144,7 @@ def test_samples_are_a_random_choice_of_their_part_and_give_its_scale(tmp_path, 
 
 
 def test_an_order_is_of_the_seed_and_the_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "_BUFFER_BYTES", 2_000 * 24)
+    monkeypatch.setattr(streams, "BUFFER_BYTES", 2_000 * 24)
     data = load_source(numbers(tmp_path / "data", 10_000, 8)[0], stream=True).stream
     one = rows_of(data, 1, 0)
     np.testing.assert_array_equal(one, rows_of(data, 1, 0))
@@ -178,7 +178,7 @@ def _peak(call):
 
 
 def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
-    for name, value in {"SAMPLE_ROWS": 1_000, "_BUFFER_BYTES": 1_000 * 24}.items():
+    for name, value in {"SAMPLE_ROWS": 1_000, "BUFFER_BYTES": 1_000 * 24}.items():
         monkeypatch.setattr(streams, name, value)
     for name in PARTS[1:]:
         monkeypatch.setitem(joining.MOST, name, 50)

@@ -115,7 +115,7 @@ class Stream:
         order = np.arange(len(self.reader.units)) if random is None else random.permutation(len(self.reader.units))
         chunks = _side_by_side([self.rows_of(int(unit)) for unit in order], 1 if random is None else _OPEN)
         count = 0
-        for block in in_blocks(chunks if random is None else shuffled(chunks, random), size):
+        for block in in_blocks(chunks if random is None else shuffled(chunks, random, BUFFER_BYTES), size):
             count += len(block["x"])
             yield block
         if count != self.rows:
@@ -243,7 +243,7 @@ def _side_by_side(streams: list[Iterator[Arrays]], width: int) -> Iterator[Array
             yield chunk
 
 
-def shuffled(chunks: Iterator[Arrays], random: np.random.Generator, most: int = BUFFER_BYTES) -> Iterator[Arrays]:
+def shuffled(chunks: Iterator[Arrays], random: np.random.Generator, most: int) -> Iterator[Arrays]:
     """Each row is one drawn from a buffer of so many bytes, whose place the next row takes."""
     pool: Arrays = {}
     room = filled = 0
