@@ -60,6 +60,7 @@ from keras_ae.layers import (
     VonMisesFisher,
     VonMisesFisherKLLoss,
 )
+from keras_ae.layers.bounds import WARM_UP
 
 
 @dataclass(frozen=True)
@@ -322,13 +323,27 @@ def svae(shape: tuple[int, ...], beta: float = 1.0, likelihood: str = "gaussian"
     return _variational(likelihood, VonMisesFisherKLLoss(beta), latent=VonMisesFisher())
 
 
-def vamp_vae(shape: tuple[int, ...], components: int = 64, beta: float = 1.0, likelihood: str = "gaussian") -> Parts:
-    return _variational(likelihood, VampPriorLoss(shape, beta, components))
+def vamp_vae(
+    shape: tuple[int, ...],
+    components: int = 64,
+    beta: float = 1.0,
+    warm_up: int = WARM_UP,
+    likelihood: str = "gaussian",
+) -> Parts:
+    return _variational(likelihood, VampPriorLoss(shape, beta, components, warm_up=warm_up))
 
 
-def hvae(shape: tuple[int, ...], top_dim: int | None = None, beta: float = 1.0, likelihood: str = "gaussian") -> Parts:
-    return _variational(likelihood, HierarchicalPriorLoss(beta, top_dim))
+def hvae(
+    shape: tuple[int, ...],
+    top_dim: int | None = None,
+    beta: float = 1.0,
+    warm_up: int = WARM_UP,
+    likelihood: str = "gaussian",
+) -> Parts:
+    return _variational(likelihood, HierarchicalPriorLoss(beta, top_dim, warm_up=warm_up))
 
 
-def flow_vae(shape: tuple[int, ...], steps: int = 4, beta: float = 1.0, likelihood: str = "gaussian") -> Parts:
-    return _variational(likelihood, FlowPriorLoss(beta, steps))
+def flow_vae(
+    shape: tuple[int, ...], steps: int = 4, beta: float = 1.0, warm_up: int = WARM_UP, likelihood: str = "gaussian"
+) -> Parts:
+    return _variational(likelihood, FlowPriorLoss(beta, steps, warm_up=warm_up))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.layers import (
@@ -22,6 +23,7 @@ from keras_ae.layers import (
     StudentTLoss,
     UnitInterval,
 )
+from keras_ae.layers.bounds import log_normal_of_rows
 from keras_ae.layers.latents import bound_log_var
 
 _NUMBERS = 1 << 21
@@ -57,17 +59,24 @@ class LogLikelihood:
 
 
 def log_likelihood(
-    model: Any, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0, common: bool = False
+    model: Any,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    k: int = 1,
+    seed: int = 0,
+    common: bool = False,
+    trained: bool = False,
 ) -> LogLikelihood:
     """The importance-weighted bound L_k on log p(x), or with labels on log p(x | y), of each row:
 
         L_k = E[log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x)], z_i drawn from q(z | x)
 
     (Burda et al. 2016, "Importance weighted autoencoders", equation 8). L_1 is the ELBO; L_k rises with k to log p(x).
-    p(z) is what `generate` draws from. Of raw units it is a density; of a table that is more than numbers it is that of
-    its features, where a number counts in its deviations and a missing cell not at all. Whole numbers (uint8) are
-    spread evenly over their unit first, or binarized where the model binarizes, by chance of their grey: a density
-    would be infinite on them (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1).
+    p(z) is what `generate` draws from, or with `trained` what training tied z to. Of raw units it is a density; of a
+    table that is more than numbers it is that of its features, where a number counts in its deviations and a missing
+    cell not at all. Whole numbers (uint8) are spread evenly over their unit first, or binarized where the model
+    binarizes, by chance of their grey: a density would be infinite on them (Theis et al. 2016, "A note on the
+    evaluation of generative models", section 3.1).
 
     Args:
         model: an Autoencoder with a Sampling latent and a reconstruction layer that has `log_prob`.
@@ -77,9 +86,10 @@ def log_likelihood(
         seed: of all draws.
         common: use the same draws for all rows, so that the value of one does not depend on those beside it; the
             standard error of their mean is larger then than it is given.
+        trained: take the prior of training, N(0, I) or the one that was learned with the rest, as papers do.
 
     Raises:
-        ValueError: for a model that is no such, or k below 1.
+        ValueError: for a model that is no such, k below 1, or the prior of training with labels, which it has not.
     """
     import tensorflow as tf
 
@@ -89,6 +99,9 @@ def log_likelihood(
     draws = max(1, min(k, _NUMBERS // width))
     rows = max(1, _NUMBERS // (width * draws))
     classes = len(model.classes)
+    if trained and classes:
+        raise ValueError(f"The prior of training knows no classes. Received: {classes} classes.")
+    log_p = _log_prior_of_training(model) if trained else model.prior.log_prob
     label = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
 
     @tf.function(reduce_retracing=True)
@@ -100,7 +113,7 @@ def log_likelihood(
         flat = tf.reshape(z, (-1, model.latent_dim))
         x_all = tf.repeat(scaled, count, axis=0)
         if not classes:
-            joint = _log_x(model, x_all, flat, None) + model.prior.log_prob(flat)
+            joint = _log_x(model, x_all, flat, None) + log_p(flat)
         else:
             every = _log_prior(model, flat)  # log p(z, y)
             if model.conditional:
@@ -193,6 +206,11 @@ def _log_x(model: Any, scaled: Any, z: Any, label: int | None) -> Any:
         one_hot = tf.one_hot([label], len(model.classes))
         given = [z, tf.repeat(one_hot, tf.shape(z)[0], axis=0)]
     return model.reconstruction.log_prob(scaled, model.decoder(given, training=False))
+
+
+def _log_prior_of_training(model: Any) -> Callable[[Any], Any]:
+    learned = [term.log_estimate for term in model.regularizers if hasattr(term, "log_estimate")]
+    return learned[0] if learned else lambda z: log_normal_of_rows(z, ops.zeros_like(z), ops.zeros_like(z))
 
 
 def _log_prior(model: Any, z: Any) -> Any:

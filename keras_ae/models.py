@@ -268,9 +268,11 @@ class Autoencoder(ResidentModel):
         rows = [np.asarray(self.scaling(part), "float64") for part in (x.astype(self.raw_dtype), x_hat)]
         return float(np.mean(np.square(rows[0] - rows[1])))
 
-    def log_likelihood(self, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0) -> LogLikelihood:
+    def log_likelihood(
+        self, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0, trained: bool = False
+    ) -> LogLikelihood:
         """Bounds on log p(x), or with labels y on log p(x | y), of raw rows, in nats: `keras_ae.likelihood`."""
-        return log_likelihood(self, x, y, k, seed)
+        return log_likelihood(self, x, y, k, seed, trained=trained)
 
     def fit_prior(
         self,

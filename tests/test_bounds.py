@@ -180,6 +180,21 @@ def test_the_hierarchical_prior_is_a_lower_bound_on_its_density():
     bounds = layer.log_prob(np.repeat(z, 4000, axis=0)).numpy()
     # The weights exp(bound) are not averaged: by Jensen's inequality the mean stays below, up to its error.
     assert exact - 3.0 < bounds.mean() < exact + 4 * bounds.std() / math.sqrt(4000)
+    estimates = np.exp(layer.log_estimate(np.repeat(z, 4000, axis=0)).numpy().astype("float64"))
+    assert estimates.mean() == pytest.approx(math.exp(exact), abs=4 * estimates.std() / math.sqrt(4000))
+
+
+def test_the_kl_from_a_learned_prior_comes_in_over_the_first_steps():
+    posterior, z = (tf.constant(draw(5, 2)), tf.constant(draw(5, 2))), tf.constant(draw(5, 2))
+    layer = FlowPriorLoss(2.0, warm_up=4)
+    shares = []
+    for _ in range(6):
+        layer(posterior, z, training=True)
+        shares.append(float(layer.losses[-1]) / (2.0 * float(layer.tracker.result())))
+    assert shares == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], abs=1e-6)
+    again = FlowPriorLoss(2.0, warm_up=4)
+    again(posterior, z)
+    assert float(again.losses[-1]) == pytest.approx(2.0 * float(again.tracker.result()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +265,7 @@ def test_layers_keep_their_options(layer):
         ("vamp_vae", {"components": 0}, r"components.*0"),
         ("flow_vae", {"steps": 0}, r"steps.*0"),
         ("hvae", {"top_dim": 0}, r"top_dim.*0"),
+        ("hvae", {"warm_up": -1}, r"warm_up.*-1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(recipe, options, message):

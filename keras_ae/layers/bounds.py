@@ -16,6 +16,7 @@ from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer
 from keras_ae.layers.perceptron import Perceptron
+from keras_ae.layers.ramp import Ramp
 
 
 def log_normal_of_rows(z: Any, mean: Any, log_var: Any) -> Any:
@@ -94,23 +95,43 @@ class ImportanceWeightedLoss(LossLayer):
         return cls(**{**config, "likelihood": keras.saving.deserialize_keras_object(config["likelihood"])})
 
 
+WARM_UP = 500
+"""Steps over which the KL from a learned prior comes in."""
+
+
 class _LearnedPrior(LossLayer):
-    """log q(z | x) - log p(z) at a draw z, in nats, mean over the batch: in expectation the KL from a learned p(z)."""
+    """log q(z | x) - log p(z) at a draw z, in nats, mean over the batch: in expectation the KL from a learned p(z).
+
+    It comes in over the first steps of training (Sonderby et al. 2016, "Ladder variational autoencoders", section 2.4):
+    a prior that moves at once meets posteriors that say nothing yet, all are one, and x is never heard of again.
+    """
 
     reads = ("posterior", "z")
 
-    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, weight: float = 1.0, warm_up: int = WARM_UP, name: str | None = None, **kwargs: Any) -> None:
+        if warm_up < 0:
+            raise ValueError(f"`warm_up` must be at least 0. Received: {warm_up}.")
         super().__init__(weight, name=name or "kl", **kwargs)
+        self.warm_up = int(warm_up)
+        self.ramp = Ramp(self, self.warm_up, evaluated=True)
 
     def log_prob(self, z: Any) -> Any:
         """log p(z) of float32 z (batch, n): (batch,), nats; or a bound on it."""
         raise NotImplementedError(f"A subclass of _LearnedPrior is its log_prob. Received: {type(self).__name__}.")
 
-    def call(self, posterior: Any, z: Any) -> Any:
+    def log_estimate(self, z: Any) -> Any:
+        """The logarithm of p(z), or of a draw whose mean is p(z): what an importance weight takes."""
+        return self.log_prob(z)
+
+    def call(self, posterior: Any, z: Any, training: bool = False) -> Any:
         mean, log_var = _float32(posterior)
         z32 = ops.cast(z, "float32")
-        self.add_term(ops.mean(log_normal_of_rows(z32, mean, log_var) - self.log_prob(z32)), z)
+        kl = ops.mean(log_normal_of_rows(z32, mean, log_var) - self.log_prob(z32))
+        self.add_term(kl, z, self.ramp(training))
         return z
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "warm_up": self.warm_up}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -125,6 +146,7 @@ class VampPriorLoss(_LearnedPrior):
         weight: factor of the term.
         components: pseudo-inputs, at least 1.
         seed: of where they start, N(0, 1); None takes one from `keras.utils.set_random_seed`.
+        warm_up: steps over which the term comes in.
     """
 
     def __init__(
@@ -133,12 +155,13 @@ class VampPriorLoss(_LearnedPrior):
         weight: float = 1.0,
         components: int = 64,
         seed: int | None = None,
+        warm_up: int = WARM_UP,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if components < 1:
             raise ValueError(f"`components` must be at least 1. Received: {components}.")
-        super().__init__(weight, name=name, **kwargs)
+        super().__init__(weight, warm_up, name=name, **kwargs)
         self.observation, self.components, self.seed = tuple(input_shape), int(components), seed
         self.inputs = self.add_weight(
             shape=(self.components, *self.observation),
@@ -177,6 +200,7 @@ class HierarchicalPriorLoss(_LearnedPrior):
         top_dim: numbers in u; by default half of n.
         hidden: width of the hidden layer of p(z | u) and of q(u | z).
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+        warm_up: steps over which the term comes in.
     """
 
     def __init__(
@@ -185,12 +209,13 @@ class HierarchicalPriorLoss(_LearnedPrior):
         top_dim: int | None = None,
         hidden: int = 64,
         seed: int | None = None,
+        warm_up: int = WARM_UP,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if hidden < 1 or (top_dim is not None and top_dim < 1):
             raise ValueError(f"`top_dim` and `hidden` must be at least 1. Received: {top_dim} and {hidden}.")
-        super().__init__(weight, name=name, **kwargs)
+        super().__init__(weight, warm_up, name=name, **kwargs)
         self.top_dim, self.hidden, self.seed = top_dim, int(hidden), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -200,11 +225,22 @@ class HierarchicalPriorLoss(_LearnedPrior):
         self.up = Perceptron(self, "up", (n, self.hidden, 2 * top))
         self.down = Perceptron(self, "down", (top, self.hidden, 2 * n))
 
-    def log_prob(self, z: Any) -> Any:
+    def _draw(self, z: Any) -> tuple[Any, Any, Any]:
+        """u of q(u | z), and the mean and log variance of that."""
         mean, log_var = _halves(self.up(z))
-        u = mean + ops.exp(0.5 * log_var) * normal(ops.shape(mean), self.seed_generator)
+        return mean + ops.exp(0.5 * log_var) * normal(ops.shape(mean), self.seed_generator), mean, log_var
+
+    def log_prob(self, z: Any) -> Any:
+        u, mean, log_var = self._draw(z)
         kl = ops.sum(gaussian_kl(mean, log_var), axis=-1)
         return log_normal_of_rows(z, *_halves(self.down(u))) - kl
+
+    def log_estimate(self, z: Any) -> Any:
+        """log p(z | u) p(u) / q(u | z) at a draw u."""
+        u, mean, log_var = self._draw(z)
+        zeros = ops.zeros_like(u)
+        log_ratio = log_normal_of_rows(u, zeros, zeros) - log_normal_of_rows(u, mean, log_var)
+        return log_normal_of_rows(z, *_halves(self.down(u))) + log_ratio
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "top_dim": self.top_dim, "hidden": self.hidden, "seed": self.seed}
@@ -228,14 +264,21 @@ class FlowPriorLoss(_LearnedPrior):
         weight: factor of the term.
         steps: of the flow.
         hidden: width of the hidden layer.
+        warm_up: steps of training over which the term comes in.
     """
 
     def __init__(
-        self, weight: float = 1.0, steps: int = 4, hidden: int = 64, name: str | None = None, **kwargs: Any
+        self,
+        weight: float = 1.0,
+        steps: int = 4,
+        hidden: int = 64,
+        warm_up: int = WARM_UP,
+        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         if min(steps, hidden) < 1:
             raise ValueError(f"`steps` and `hidden` must be at least 1. Received: {steps} and {hidden}.")
-        super().__init__(weight, name=name, **kwargs)
+        super().__init__(weight, warm_up, name=name, **kwargs)
         self.steps, self.hidden = int(steps), int(hidden)
 
     def build(self, posterior_shape: Any, z_shape: Any) -> None:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_ae.layers.losses import GaussianKLLoss
+from keras_ae.layers.ramp import Ramp
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -32,13 +33,11 @@ class CapacityKLLoss(GaussianKLLoss):
         kwargs.pop("free_bits", None)
         super().__init__(weight, name=name or "kl_gap", **kwargs)
         self.capacity, self.steps = float(capacity), int(steps)
-        self.step = self.add_weight(shape=(), initializer="zeros", dtype="float32", trainable=False, name="step")
+        self.ramp = Ramp(self, self.steps)
 
     def call(self, posterior: Any, training: bool = False) -> Any:
         mean, log_var = posterior
-        allowed = self.capacity * ops.minimum(self.step / self.steps, 1.0)
-        if training:
-            self.step.assign(self.step + 1.0)
+        allowed = self.capacity * self.ramp(training)
         self.add_term(ops.abs(ops.sum(self.per_latent(mean, log_var)) - allowed), mean)
         return mean, log_var
 
