@@ -17,6 +17,7 @@ from keras_ae.layers import (
     ActivityLoss,
     AdversarialPriorLoss,
     AdversarialReconstructionLoss,
+    AutoregressiveFlow,
     BernoulliLoss,
     Binarize,
     CapacityKLLoss,
@@ -72,6 +73,7 @@ class Parts:
         latent: layer from posterior to z; a Sampling makes the encoder give (mean, log_var).
         regularizers: further loss layers.
         front: layer between scaled x and the encoder, which becomes part of the encoder.
+        bridge: layer between z and the decoder, which becomes part of the decoder.
         scaling: layer between raw and network units.
         output_activation: of the decoder, over all features.
     """
@@ -80,6 +82,7 @@ class Parts:
     latent: keras.layers.Layer | None = None
     regularizers: Sequence[keras.layers.Layer] = ()
     front: keras.layers.Layer | None = None
+    bridge: keras.layers.Layer | None = None
     scaling: Callable[[], keras.layers.Layer] = Scaling
     output_activation: str | None = None
 
@@ -344,6 +347,15 @@ def hvae(
 
 
 def flow_vae(
-    shape: tuple[int, ...], steps: int = 4, beta: float = 1.0, warm_up: int = WARM_UP, likelihood: str = "gaussian"
+    shape: tuple[int, ...],
+    steps: int = 4,
+    flow: str = "prior",
+    beta: float = 1.0,
+    warm_up: int = WARM_UP,
+    likelihood: str = "gaussian",
 ) -> Parts:
-    return _variational(likelihood, FlowPriorLoss(beta, steps, warm_up=warm_up))
+    if flow not in ("prior", "posterior"):
+        raise ValueError(f'`flow` must be "prior" or "posterior". Received: {flow!r}.')
+    of_decoder = flow == "posterior"
+    parts = _variational(likelihood, FlowPriorLoss(beta, steps, warm_up=warm_up, of_decoder=of_decoder))
+    return replace(parts, bridge=AutoregressiveFlow(steps, name="flow") if of_decoder else None)

@@ -168,7 +168,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "flow_vae": Recipe(
         families.flow_vae,
-        "VAE whose prior is an autoregressive flow.",
+        "VAE whose prior, or posterior, is an autoregressive flow.",
         "Chen et al. 2017; Kingma et al. 2016",
         variational=True,
     ),
@@ -298,6 +298,10 @@ def build(
         )
         if conditional:
             decoder = conditional_decoder(decoder, latent_dim)
+        if parts.bridge is not None:
+            z, *label = (keras.Input(given.shape[1:], name=given.name) for given in decoder.inputs)
+            bridged = parts.bridge(z)
+            decoder = keras.Model([z, *label] if label else z, decoder([bridged, *label] if label else bridged))
     has_head = bool(classes) and not conditional and entry.network != "linear"
     # A likelihood is in nats of all features, and grows with them (Kingma et al. 2014, "Semi-supervised learning with
     # deep generative models", equation 9).

@@ -13,6 +13,7 @@ import keras_ae
 from keras_ae.layers import (
     AdversarialPriorLoss,
     AdversarialReconstructionLoss,
+    AutoregressiveFlow,
     CapacityKLLoss,
     DensityRatioTCLoss,
     FlowPriorLoss,
@@ -159,12 +160,40 @@ def test_the_flow_prior_is_a_density():
     # A step is autoregressive: the determinant is that of the Jacobian.
     z = tf.Variable(draw(5, 2))
     with tf.GradientTape() as tape:
-        u, log_det = layer.transform(z)
+        u, log_det = layer.flow.transform(z)
     np.testing.assert_allclose(log_det, np.log(np.abs(np.linalg.det(tape.batch_jacobian(u, z).numpy()))), **FLOAT32)
     grid = np.linspace(-15, 15, 401, dtype="float32")
     points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
     total = np.exp(layer.log_prob(points).numpy().astype("float64")).sum() * (grid[1] - grid[0]) ** 2
     assert total == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_flow_in_the_decoder_is_an_inverse_autoregressive_posterior():
+    keras.utils.set_random_seed(0)
+    model = keras_ae.build("flow_vae", 6, 3, hidden=[8], linear=False, flow="posterior", steps=3, warm_up=0)
+    flow = model.decoder.get_layer("flow")
+    x, z = draw(4, 6), draw(4, 3)
+    untouched = model.decoder(z)
+    excite(flow)
+    assert not np.allclose(untouched, model.decoder(z), atol=1e-3)
+    # log q(u | x) - log p(u) of u = f(z), z drawn from N(mean, var): q(u | x) by the change of variables.
+    mean, log_var = (part.numpy() for part in model.encoder(x))
+    u = flow(z).numpy()
+    jacobian = [np.linalg.det(jacobian_of(flow, row)) for row in z]
+    log_q = stats.norm(mean, np.exp(log_var / 2)).logpdf(z).sum(-1) - np.log(np.abs(jacobian))
+    term = next(layer for layer in model.regularizers if isinstance(layer, FlowPriorLoss))
+    term((mean, log_var), z)
+    assert float(term.tracker.result()) == pytest.approx((log_q - stats.norm.logpdf(u).sum(-1)).mean(), rel=1e-4)
+    with pytest.raises(ValueError, match="must be a layer of the decoder"):
+        FlowPriorLoss(of_decoder=True).bind(model.encoder, model.encoder, None)
+
+
+def jacobian_of(function, row):
+    """The Jacobian of a map of rows at one row."""
+    row = tf.Variable(row[None])
+    with tf.GradientTape() as tape:
+        out = function(row)
+    return tape.batch_jacobian(out, row).numpy()[0]
 
 
 def test_the_hierarchical_prior_is_a_lower_bound_on_its_density():
@@ -239,7 +268,8 @@ def test_a_trained_critic_tells_the_total_correlation_of_a_gaussian():
         ImportanceWeightedLoss(GaussianLoss(0.5), 0.3),
         VampPriorLoss((4,), 0.3, 5, seed=1),
         HierarchicalPriorLoss(0.3, 2, 5, seed=1),
-        FlowPriorLoss(0.3, 2, 5),
+        FlowPriorLoss(0.3, 2, 5, 7),
+        AutoregressiveFlow(2, 5),
         AdversarialPriorLoss(0.3, [4], seed=1),
         DensityRatioTCLoss(0.3, [4], seed=1),
         AdversarialReconstructionLoss(0.3, [4]),
@@ -264,6 +294,7 @@ def test_layers_keep_their_options(layer):
         ("iwae", {"classes": ("a", "b")}, r"samples.*labels"),
         ("vamp_vae", {"components": 0}, r"components.*0"),
         ("flow_vae", {"steps": 0}, r"steps.*0"),
+        ("flow_vae", {"flow": "both"}, r"flow.*both"),
         ("hvae", {"top_dim": 0}, r"top_dim.*0"),
         ("hvae", {"warm_up": -1}, r"warm_up.*-1"),
     ],

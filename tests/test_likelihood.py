@@ -88,12 +88,16 @@ def test_a_conditional_decoder_sums_over_classes():
     np.testing.assert_allclose(both, np.logaddexp(*of_class) + np.log(0.5), atol=0.1)
 
 
-@pytest.mark.parametrize("recipe", ["vae", "vamp_vae", "hvae", "flow_vae"])
-def test_probabilities_of_all_observations_sum_to_one(recipe):
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [("vae", {}), ("vamp_vae", {}), ("hvae", {}), ("flow_vae", {}), ("flow_vae", {"flow": "posterior"})],
+)
+def test_probabilities_of_all_observations_sum_to_one(recipe, options):
     keras.utils.set_random_seed(0)
-    model = keras_ae.build(recipe, 6, 2, hidden=[8], likelihood="bernoulli")
+    model = keras_ae.build(recipe, 6, 2, hidden=[8], likelihood="bernoulli", **options)
     rng = np.random.default_rng(0)
-    of_prior = {id(weight) for term in model.regularizers for weight in term.trainable_variables}
+    flows = [layer for layer in model.decoder.layers if layer.name == "flow"]
+    of_prior = {id(weight) for part in (*model.regularizers, *flows) for weight in part.trainable_variables}
     for weight in model.trainable_variables:
         # A prior far from all posteriors would need more draws.
         weight.assign(rng.normal(size=weight.shape) * (0.05 if id(weight) in of_prior else 0.3))

@@ -43,7 +43,7 @@ OPTIONS = {
     "svae": {"beta": 0.5, "likelihood": "feature_gaussian"},
     "vamp_vae": {"components": 8},
     "hvae": {"top_dim": 2},
-    "flow_vae": {"steps": 2, "likelihood": "continuous_bernoulli"},
+    "flow_vae": {"steps": 2, "flow": "posterior", "likelihood": "continuous_bernoulli"},
     "vae_gan": {"weight": 0.5},
     "linear": {},
 }

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_ae.layers.draws import normal
+from keras_ae.layers.flows import HIDDEN, AutoregressiveFlow
 from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer
@@ -253,56 +253,60 @@ def _halves(both: Any) -> tuple[Any, Any]:
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class FlowPriorLoss(_LearnedPrior):
-    """KL from a prior that is an autoregressive flow: z is mapped to u of N(0, I) by steps u_i = (z_i - m_i) exp(-s_i),
-    with m_i and s_i of z_1 ... z_(i-1) by a masked perceptron (Germain et al. 2015), the order reversed in each step.
-    The same bound as of an inverse autoregressive posterior, at less cost (Chen et al. 2017, "Variational lossy
-    autoencoder", section 3.2; Kingma et al. 2016).
+    """KL from a prior that an autoregressive flow f maps to N(0, I): log p(z) = log N(f(z); 0, I) + log |df/dz|.
+
+    Where the decoder starts with the flow, and so reads u = f(z), the same term is the KL of an inverse autoregressive
+    posterior of u, f(mean + deviation * epsilon), from N(0, I) (Kingma et al. 2016, "Improved variational inference
+    with inverse autoregressive flow"; Chen et al. 2017, "Variational lossy autoencoder", section 3.2).
 
     Called on `((mean, log_var), z)`, each (batch, n); returns z.
 
     Args:
         weight: factor of the term.
         steps: of the flow.
-        hidden: width of the hidden layer.
+        hidden: width of its hidden layers.
         warm_up: steps of training over which the term comes in.
+        of_decoder: the flow is the decoder's layer of that class.
+
+    Raises:
+        ValueError: where the decoder is to have the flow and has none.
     """
 
     def __init__(
         self,
         weight: float = 1.0,
         steps: int = 4,
-        hidden: int = 64,
+        hidden: int = HIDDEN,
         warm_up: int = WARM_UP,
+        of_decoder: bool = False,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if min(steps, hidden) < 1:
-            raise ValueError(f"`steps` and `hidden` must be at least 1. Received: {steps} and {hidden}.")
         super().__init__(weight, warm_up, name=name, **kwargs)
-        self.steps, self.hidden = int(steps), int(hidden)
+        self.steps, self.hidden, self.of_decoder = int(steps), int(hidden), of_decoder
+        if not of_decoder:
+            self.flow = AutoregressiveFlow(steps, hidden, name="flow")
+
+    def bind(self, encoder: Any, decoder: Any, latent: Any) -> None:
+        """Takes the decoder's flow, which the model keeps."""
+        if not self.of_decoder:
+            return
+        found = [layer for layer in decoder.layers if isinstance(layer, AutoregressiveFlow)]
+        if not found:
+            raise ValueError(
+                "A flow `of_decoder` must be a layer of the decoder, an AutoregressiveFlow. "
+                f"Received: a decoder of {', '.join(type(layer).__name__ for layer in decoder.layers)}."
+            )
+        self.borrow("flow", found[0])
 
     def build(self, posterior_shape: Any, z_shape: Any) -> None:
-        n = int(z_shape[-1])
-        degrees, hidden = np.arange(n), np.arange(self.hidden) % max(n - 1, 1)
-        masks = [
-            (degrees[:, None] <= hidden[None]).astype("float32"),
-            np.tile(hidden[:, None] < degrees[None], 2).astype("float32"),
-        ]
-        self.flows = [Perceptron(self, f"flow_{i}", (n, self.hidden, 2 * n), masks) for i in range(self.steps)]
-
-    def transform(self, z: Any) -> tuple[Any, Any]:
-        """u (batch, n) and log |du/dz| (batch,)."""
-        log_det = ops.zeros_like(z[:, 0])
-        for flow in self.flows:
-            shift, log_scale = ops.split(flow(z), 2, axis=-1)
-            log_scale = 2.0 * ops.tanh(log_scale / 2.0)
-            z = ops.flip((z - shift) * ops.exp(-log_scale), axis=-1)
-            log_det -= ops.sum(log_scale, axis=-1)
-        return z, log_det
+        if not self.of_decoder:
+            self.flow.build(z_shape)
 
     def log_prob(self, z: Any) -> Any:
-        u, log_det = self.transform(z)
+        u, log_det = self.flow.transform(z)
         return log_normal_of_rows(u, ops.zeros_like(u), ops.zeros_like(u)) + log_det
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "steps": self.steps, "hidden": self.hidden}
+        config = {"steps": self.steps, "hidden": self.hidden, "of_decoder": self.of_decoder}
+        return {**super().get_config(), **config}
