@@ -1,6 +1,7 @@
 """Training on several devices or machines by `tf.distribute`: what the loss and Keras's `fit` need there."""
 
 import contextlib
+import faulthandler
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer
 
 from keras_ae.errors import WorkerLost
+from keras_ae.workers import wait_for_workers
 
 _OF_LOST = (
     tf.errors.AbortedError,
@@ -62,6 +64,24 @@ class LossesOfReplica(threading.local):
 def is_of_workers(strategy: Any) -> bool:
     """Whether a strategy is one of several processes, which run the same program."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def strategy_of_cluster(minutes: float) -> Any:
+    """The strategy of the cluster that TF_CONFIG names, when all its workers are up.
+
+    Args:
+        minutes: to wait for them.
+
+    Raises:
+        InputError, WorkerLost: as `keras_ae.workers.wait_for_workers`.
+    """
+    wait_for_workers(minutes)
+    # TensorFlow waits for ever for one that has gone again by now, and no other thread of Python runs meanwhile.
+    faulthandler.dump_traceback_later(max(60 * minutes, 1.0), exit=True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def writes(strategy: Any) -> bool:

@@ -102,6 +102,7 @@ class ResidentModel(keras.Model):
             with scalars_of_workers():
                 return super().fit(batches, shuffle=False, steps_per_epoch=steps, **kwargs)
         self._started = time.perf_counter()
+        self._rows.batch_size = batch
         self._rows.put("train", arrays)
         self._rows.visit(np.arange(rows, dtype="int32"))
         kwargs["callbacks"] = [Epochs(self._rows, seed), *_as_list(kwargs.get("callbacks"))]
@@ -126,6 +127,7 @@ class ResidentModel(keras.Model):
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         blocks = Blocks(stream, wanted, batch, a_call, seed, epochs)
         a_call = blocks.steps_a_block
+        self._rows.batch_size = batch
         self._rows.put("train", blocks.empty())
         self._rows.visit(np.arange(blocks.size, dtype="int32"))
         self._rows.streamed = stream.rows
@@ -210,17 +212,19 @@ class ResidentModel(keras.Model):
             spec = getattr(iterator, "element_spec", None)
             if not isinstance(spec, dict) or set(spec) - {"rows"} != {"first", "last", "batch"}:
                 return otherwise(iterator)
+            rows = self._rows
+            if name == "train" and self._started is not None:
+                # Before a stream fills its buffers: what compiling takes is free again then.
+                loop.prepare(rows.batch_size)
             element = next(iterator)
             block = element.pop("rows", None)
             span = {key: int(value) for key, value in element.items()}
             if name != "train":
                 return loop.span(span["first"], span["last"], span["batch"])
-            rows = self._rows
-            rows.loop, rows.batch_size = loop, span["batch"]
+            rows.loop = loop
             if block is not None:
                 rows.take(block, span["first"])
             if self._started is not None:
-                loop.prepare(span["batch"])
                 self.seconds_to_first_step, self._started = time.perf_counter() - self._started, None
             first = max(span["first"], rows.position or 0)  # a checkpoint may have the steps before
             if first >= span["last"]:

@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from keras_ae.errors import WorkerLost
+from keras_ae.errors import InputError, WorkerLost
 
 CLUSTER = "TF_CONFIG"
 """The environment variable that says who the workers are, and which of them a process is."""
+MINUTES = 10.0
+"""That workers wait for each other to come up."""
+_ANSWER = 2.0  # seconds for an address to answer
 _PATIENCE = 20.0  # seconds for the others to stop by themselves, once one has died
 _LOOK = 0.1
 
@@ -60,6 +63,57 @@ def run_workers(command: Sequence[str], count: int) -> int:
             said.seek(0)
             os.write(2, said.read()[-2000:])
         return int(code)
+
+
+def wait_for_workers(minutes: float = MINUTES) -> None:
+    """Until every worker of the cluster in TF_CONFIG has come up. Each listens at its own address meanwhile, and knocks
+    at those of the others.
+
+    Raises:
+        InputError: for a cluster that makes no sense, or an address of this worker that it can't listen at.
+        WorkerLost: where one has not come up after so many minutes.
+    """
+    try:
+        config = json.loads(os.environ[CLUSTER])
+        cluster, task = config["cluster"], config["task"]
+        own = cluster[task["type"]][task["index"]]
+        addresses = [_split(address) for job in cluster.values() for address in job]
+        port = _split(own)[1]
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"TF_CONFIG must be JSON of a `cluster`, its workers as HOST:PORT, and the `task` of this one. "
+            f"Received: {os.environ.get(CLUSTER)}."
+        ) from error
+    limit = time.monotonic() + 60 * minutes
+    silent = [address for address in addresses if address != _split(own)]
+    try:
+        # What knocks is let in without being looked at. TensorFlow listens here as soon as this does no more.
+        server = socket.create_server(("", port), backlog=max(128, len(addresses)))
+    except OSError as error:
+        raise InputError(
+            f"TF_CONFIG gives this worker {own}, which must be free. Received: {error.strerror}."
+        ) from error
+    with server:
+        while silent := [address for address in silent if not _answers(address)]:
+            if time.monotonic() > limit:
+                raise WorkerLost(
+                    f"All {len(addresses)} workers of TF_CONFIG must come up within {minutes:g} minutes "
+                    f"(--worker-minutes). Received no answer from {', '.join(f'{host}:{at}' for host, at in silent)}."
+                )
+            time.sleep(_LOOK)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address, timeout=_ANSWER):
+            return True
+    except OSError:
+        return False
 
 
 def _wait(workers: Sequence[Any]) -> int | None:

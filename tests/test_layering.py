@@ -15,7 +15,7 @@ ROOT = PACKAGE.parent
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
     ("errors", "processor", "shuffling", "signatures", "streaming"),
-    ("data", "replicas", "workers"),
+    ("data", "workers"),
     (
         "alarms",
         "artifact",
@@ -27,6 +27,7 @@ LAYERS = [
         "latents",
         "layers",
         "protos",
+        "replicas",
         "starter",
         "sessions",
         "views",

@@ -1,8 +1,10 @@
 """Workers of one machine: their ends are told apart, none is left behind, and a run goes on with fewer of them."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +13,8 @@ import numpy as np
 import pytest
 
 from keras_ae import runtime
-from keras_ae.errors import WorkerLost
-from keras_ae.workers import run_workers
+from keras_ae.errors import InputError, WorkerLost
+from keras_ae.workers import CLUSTER, run_workers, wait_for_workers
 
 INDEX = "import json, os, sys, time; index = json.loads(os.environ['TF_CONFIG'])['task']['index']; "
 
@@ -51,6 +53,66 @@ def test_sigterm_goes_to_all(tmp_path):
         time.sleep(0.05)
     parent.send_signal(signal.SIGTERM)
     assert "Worker 1 of 2 was killed (SIGTERM)" in parent.communicate(timeout=60)[1]
+
+
+def cluster_of(index, *ports):
+    return json.dumps(
+        {"cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]}, "task": {"type": "worker", "index": index}}
+    )
+
+
+@pytest.fixture
+def ports():
+    with contextlib.ExitStack() as stack:
+        free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        return [one.getsockname()[1] for one in free]
+
+
+def test_a_worker_that_does_not_come_up_is_named(monkeypatch, ports):
+    monkeypatch.setenv(CLUSTER, cluster_of(1, *ports))
+    with socket.create_server(("127.0.0.1", ports[0])):
+        rule = rf"All 3 workers .* within 0.001 minutes .*no answer from 127.0.0.1:{ports[2]}\."
+        with pytest.raises(WorkerLost, match=rule):
+            wait_for_workers(0.001)
+    assert WorkerLost.exit_code == 75
+
+
+def test_workers_that_come_up_in_any_order_go_on_together(ports):
+    # TensorFlow's server, which listens on, comes after.
+    code = (
+        "import socket, sys; from keras_ae.workers import wait_for_workers; wait_for_workers(); "
+        "server = socket.create_server(('', int(sys.argv[1]))); print('all are up', flush=True); sys.stdin.read()"
+    )
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", code, str(ports[index])],
+                    env={**os.environ, CLUSTER: cluster_of(index, *ports)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for index in (2, 0, 1)
+        ]
+        stack.callback(lambda: [worker.kill() for worker in workers])
+        assert [worker.stdout.readline() for worker in workers] == ["all are up\n"] * 3
+
+
+@pytest.mark.parametrize(
+    "wrong", ["no JSON", "[]", '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}']
+)
+def test_a_cluster_that_makes_no_sense_is_refused(monkeypatch, wrong):
+    monkeypatch.setenv(CLUSTER, wrong)
+    with pytest.raises(InputError, match="TF_CONFIG must be JSON"):
+        wait_for_workers(0)
+
+
+def test_an_address_that_is_taken_is_named(monkeypatch, ports):
+    monkeypatch.setenv(CLUSTER, cluster_of(0, *ports))
+    with socket.create_server(("", ports[0])), pytest.raises(InputError, match=r"must be free. Received: Address alr"):
+        wait_for_workers(0)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from keras_ae.cli.arguments import Json, OnError, Otherwise, Precision
 from keras_ae.cli.artifacts import gains
 from keras_ae.cli.console import fail, pairs_of, print_json, stages, tensorflow_imported
 from keras_ae.errors import InputError, Interrupted
-from keras_ae.workers import CLUSTER, run_workers
+from keras_ae.workers import CLUSTER, MINUTES, run_workers
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
@@ -137,6 +137,7 @@ def fit(
             min=2, help="Processes of this machine that train together; ignored where TF_CONFIG names a cluster."
         ),
     ] = None,
+    worker_minutes: Annotated[float, typer.Option(min=0, help="Wait so long for all workers to come up.")] = MINUTES,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -179,9 +180,9 @@ def fit(
         from keras_ae import pipeline
     strategy = None
     if in_cluster:
-        import tensorflow as tf
+        from keras_ae.replicas import strategy_of_cluster
 
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = strategy_of_cluster(worker_minutes)
     taken = [name for name in options if name in inspect.signature(pipeline.fit).parameters]
     if taken:
         raise InputError(f"`--option` must be of the recipe or the network. Received: {taken[0]!r}.")
