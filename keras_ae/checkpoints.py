@@ -11,9 +11,12 @@ from keras_ae.replicas import agreement
 from keras_ae.runs import STOPPED_BY, Run
 from keras_ae.state import kept_by, pack, read, restore, unpack, variables_of
 
+_AGREED = 32
+"""Steps after which workers ask each other whether a checkpoint is due."""
+
 
 class Checkpoints(SpanCallback):
-    """Writes checkpoints while `fit` runs, and one at its end; inside epochs too where its rows are resident.
+    """Writes checkpoints while `fit` runs, and one at its end; inside epochs too.
 
     Must be the last callback: what it writes is what the others left. `fit` takes `initial_epoch` from here.
 
@@ -48,30 +51,35 @@ class Checkpoints(SpanCallback):
         if self._found is not None and self._found.step:
             # This epoch has begun already: what other callbacks do then must not be done twice.
             self._restore()
-            self.model.position = self._found.step
+            self.model.steps_done = self._found.step
         if self._found is not None:
             self._found.arrays.clear()  # the memory of weights and moments
             self._found = None
-        self._seen = self.model.position or 0
+        self._seen = self.model.steps_done or 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        position = self.model.position
-        if position is None or position == self._seen:
+        done = self.model.steps_done
+        if done is None or done == self._seen:
             return
-        self._steps, self._seen = self._steps + position - self._seen, position
-        if self.run.due(self._steps):
-            self._save(self._epoch, position)
+        self._steps, self._seen = self._steps + done - self._seen, done
+        # Workers ask each other at the same steps, and not at each.
+        asks = self._agree is list or done % _AGREED == 0 or self.run.steps_are_due(self._steps)
+        if asks and self._is_due():
+            self._save(self._epoch, done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for key, value in (logs or {}).items():
             self._history.setdefault(key, []).append(float(value))
-        due = self.run.due(self._steps)
-        # A clock, or a signal, is one worker's; to read the variables, and to stop, takes all of them.
-        asked = [self.run.asked == number for number in STOPPED_BY]
-        due, *asked = self._agree([due, *asked])
-        self.run.asked = next((number for number, yes in zip(STOPPED_BY, asked, strict=True) if yes), None)
+        due = self._is_due()
         if self.model.stop_training or epoch + 1 == self.params["epochs"] or due:
             self._save(epoch + 1, 0)
+
+    def _is_due(self) -> bool:
+        """A clock, or a signal, is one worker's; to read the variables, and to stop, takes all of them."""
+        asked = [self.run.asked == number for number in STOPPED_BY]
+        due, *asked = self._agree([self.run.due(self._steps), *asked])
+        self.run.asked = next((number for number, yes in zip(STOPPED_BY, asked, strict=True) if yes), None)
+        return due
 
     def on_train_end(self, logs: Any = None) -> None:
         self.run.training = False

@@ -19,13 +19,16 @@ class ResidentRows:
     new trace. Not a Keras attribute: a saved model holds no data.
 
     `position` is how many steps of the epoch are done, None where no `fit` goes on; `loop` runs them, each of `batch`
-    rows. Of a stream only the block from step `first` on is resident; an epoch has `streamed` rows then.
+    rows. Of a stream only the block from step `first` on is resident; an epoch has `streamed` rows then. `fed` is as
+    `position` where Keras's own pipeline feeds the steps, of which `reached` have come.
     """
 
     def __init__(self) -> None:
         self.variables: dict[str, dict[str, tf.Variable]] = {}
         self.order: Any = None
         self.position: int | None = None
+        self.fed: int | None = None
+        self.reached = 0
         self.loop: Any = None
         self.batch_size = 0
         self.first = 0
@@ -145,6 +148,17 @@ class SpanCallback(keras.callbacks.Callback):
     """
 
     most_steps: int | None = None
+
+
+class Fed(keras.callbacks.Callback):
+    """Begins each epoch that Keras's own pipeline feeds at its first step."""
+
+    def __init__(self, rows: ResidentRows) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.rows.fed = self.rows.reached = 0
 
 
 class Epochs(keras.callbacks.Callback):

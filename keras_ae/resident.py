@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.loop import Arrays, Epochs, Loop, ResidentRows, SpanCallback, spans_of
+from keras_ae.loop import Arrays, Epochs, Fed, Loop, ResidentRows, SpanCallback, spans_of
 from keras_ae.replicas import scalars_of_workers
 from keras_ae.sharing import Shares
 from keras_ae.shuffling import batches_of
@@ -98,9 +98,7 @@ class ResidentModel(keras.Model):
         if not self._can_stay(x) or _is_distributed():
             epochs = range(kwargs.get("initial_epoch", 0), kwargs.get("epochs", 1))
             batches, steps = batches_of(arrays, batch, seed, epochs)
-            self._validate_in_batches(kwargs, batch)
-            with scalars_of_workers():
-                return super().fit(batches, shuffle=False, steps_per_epoch=steps, **kwargs)
+            return self._fit_fed(batches, steps, batch, **kwargs)
         self._started = time.perf_counter()
         self._rows.batch_size = batch
         self._rows.put("train", arrays)
@@ -121,9 +119,8 @@ class ResidentModel(keras.Model):
         epochs = range(kwargs.get("initial_epoch", 0), kwargs.get("epochs", 1))
         if _is_distributed():
             shares = Shares(stream, wanted, batch, seed, epochs)
-            self._validate_in_batches(kwargs, batch)
-            with scalars_of_workers(), shares.raising():
-                return super().fit(shares.dataset(), shuffle=False, steps_per_epoch=shares.steps, **kwargs)
+            with shares.raising():
+                return self._fit_fed(shares.dataset(), shares.steps, batch, **kwargs)
         a_call = self._steps_a_call(kwargs.get("callbacks"), kwargs.get("validation_data"))
         blocks = Blocks(stream, wanted, batch, a_call, seed, epochs)
         a_call = blocks.steps_a_block
@@ -177,6 +174,18 @@ class ResidentModel(keras.Model):
         self._rows.position = steps
 
     @property
+    def steps_done(self) -> int | None:
+        """As `position`, and in Keras's own pipeline too; there None where a call runs many steps."""
+        return self._rows.fed if self._rows.position is None else self._rows.position
+
+    @steps_done.setter
+    def steps_done(self, steps: int) -> None:
+        if self._rows.position is None:
+            self._rows.fed = steps
+        else:
+            self._rows.position = steps
+
+    @property
     def streams(self) -> bool:
         """Whether a `fit` on a stream goes on: steps before the last span can't run again."""
         return self._rows.streamed is not None
@@ -211,7 +220,7 @@ class ResidentModel(keras.Model):
         def function(iterator: Any) -> Any:
             spec = getattr(iterator, "element_spec", None)
             if not isinstance(spec, dict) or set(spec) - {"rows"} != {"first", "last", "batch"}:
-                return otherwise(iterator)
+                return self._fed(iterator, otherwise) if name == "train" else otherwise(iterator)
             rows = self._rows
             if name == "train" and self._started is not None:
                 # Before a stream fills its buffers: what compiling takes is free again then.
@@ -233,6 +242,19 @@ class ResidentModel(keras.Model):
             return loop.span(first, span["last"], span["batch"])
 
         return function
+
+    def _fed(self, iterator: Any, function: Callable[[Any], Any]) -> Any:
+        """A step of Keras's pipeline; one that a checkpoint has is read, and not run again."""
+        rows = self._rows
+        if rows.fed is None:
+            return function(iterator)
+        rows.reached += 1
+        if rows.reached <= rows.fed:
+            next(iterator)
+            return self.get_metrics_result()
+        logs = function(iterator)
+        rows.fed = rows.reached
+        return logs
 
     @staticmethod
     def _are_arrays(x: Any) -> bool:
@@ -264,9 +286,17 @@ class ResidentModel(keras.Model):
             raise ValueError(f"`{name}` must have as many rows for each input. Received: {sizes}.")
         return {key: part.astype(wanted[key].dtype, copy=False) for key, part in arrays.items()}
 
-    def _validate_in_batches(self, kwargs: dict[str, Any], batch: int) -> None:
+    def _fit_fed(self, batches: Any, steps: int, batch: int, **kwargs: Any) -> Any:
+        """Through Keras's input pipeline."""
         if self._are_arrays(_alone(kwargs.get("validation_data"))):
             kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or max(batch, VALIDATION_BATCH)
+        if self.steps_per_execution == 1:
+            kwargs["callbacks"] = [Fed(self._rows), *_as_list(kwargs.get("callbacks"))]
+        try:
+            with scalars_of_workers():
+                return super().fit(batches, shuffle=False, steps_per_epoch=steps, **kwargs)
+        finally:
+            self._rows.fed = None
 
     def _put_validation(self, kwargs: dict[str, Any], batch: int, steps_a_call: int) -> None:
         data = _alone(kwargs.get("validation_data"))

@@ -163,7 +163,11 @@ class Run:
     def due(self, steps: int) -> bool:
         """Whether a checkpoint is, `steps` after the last one."""
         late = time.monotonic() - self._written >= 60 * self.minutes
-        return late or self.asked is not None or (self.steps is not None and steps >= self.steps)
+        return late or self.asked is not None or self.steps_are_due(steps)
+
+    def steps_are_due(self, steps: int) -> bool:
+        """Whether a checkpoint is for the number of steps alone."""
+        return self.steps is not None and steps >= self.steps
 
     def save(self, epoch: int, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
         """Writes a checkpoint whole, then removes those that are too old. Stops the run there if that was asked.

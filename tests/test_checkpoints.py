@@ -119,9 +119,9 @@ def test_a_run_goes_on_at_the_end_of_an_epoch_where_the_newest_checkpoint_is_dam
     assert_same(resumed, uninterrupted)
 
 
-def test_rows_that_are_not_resident_go_on_at_the_end_of_an_epoch(tmp_path, monkeypatch):
+def test_rows_that_are_not_resident_go_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(resident, "_MOST_BYTES", 0)
-    with pytest.raises(Interrupted, match="until epoch 3"):
+    with pytest.raises(Interrupted, match="until epoch 2 and 5 steps of the next"):
         interrupt(Run(tmp_path / "a.run", minutes=99), 2 * 10 + 5)
     with Run(tmp_path / "a.run") as run:
         resumed = train(run, Signal(-1))

@@ -1,5 +1,6 @@
 """On a Ray cluster of two worker processes, one of which dies in the middle: nothing is lost, nothing comes twice."""
 
+import functools
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -206,6 +208,36 @@ def test_a_search_finds_the_larger_latent_and_goes_on(cluster, tmp_path):
     assert [trial.value for trial in again] == [trial.value for trial in done]
     with pytest.raises(InputError, match=r"gone on with as it began. Received: trials 7, there 6"):
         distributed.tune("digits", tmp_path / "search", search, trials=7, seed=1, resume=True, **options)
+
+
+class Dies(keras.callbacks.Callback):
+    """Dies once, after the third epoch."""
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker, self.began = marker, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began.append(epoch)
+        if epoch == 3 and not self.marker.exists():
+            self.marker.touch()
+            raise ConnectionError("the machine is gone")
+
+
+def test_a_trial_that_was_interrupted_goes_on_inside(tmp_path, monkeypatch):
+    from keras_ae.distributed import tuning
+
+    monkeypatch.setattr(tuning, "Run", functools.partial(tuning.Run, minutes=0))
+    dies = Dies(tmp_path / "died")
+    options = {"recipe": "ae", "epochs": 5, "labels": False, "hidden": [4], "callbacks": [dies]}
+    fixed = {"source": "digits", "objective": "rmse", "seed": 0, "options": options, "checkpoints": str(tmp_path / "c")}
+    with pytest.raises(ConnectionError):
+        tuning.fit_trial({"latent_dim": 2}, fixed, "one")
+    assert dies.began == [0, 1, 2, 3]
+    found = tuning.fit_trial({"latent_dim": 2}, fixed, "one")
+    assert dies.began == [0, 1, 2, 3, 3, 4]
+    assert found == tuning.fit_trial({"latent_dim": 2}, fixed, "another")
+    assert os.listdir(tmp_path / "c") == []
 
 
 @pytest.mark.parametrize("values", [[], "1", "2..1", "0..1:log", "a..b", "1..2:exp", 3])

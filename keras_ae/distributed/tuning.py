@@ -1,5 +1,6 @@
 """Hyper-parameter search on Ray Tune, by what the evaluation measures on rows that were not trained on."""
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from keras_ae.distributed.cluster import cause, cluster, quiet, ray_of
 from keras_ae.errors import InputError
+from keras_ae.runs import Run
 
 OBJECTIVES = {
     "rmse": ("rmse_test", "reconstruction", "min"),
@@ -23,6 +25,7 @@ OBJECTIVES = {
 BEST = "best.toml"
 _ASKED = "search.json"
 _RUNS = "trials"
+_CHECKPOINTS = "checkpoints"
 _RANGE = re.compile(r"(?P<low>[^.:]*(?:\.\d+)?[^.:]*)\.\.(?P<high>[^:]+?)(?P<log>:log)?")
 
 
@@ -66,7 +69,7 @@ def tune(
         trials: how many.
         workers: at once; by default as many as the cluster has processors.
         seed: of the options that are drawn, and of each fit.
-        resume: go on with a search: trials that ended are not run again.
+        resume: go on with a search: trials that ended are not run again, others go on from their checkpoints.
         **options: of `keras_ae.fit`, the same in each trial.
 
     Returns:
@@ -93,10 +96,10 @@ def tune(
     _check_folder(folder, {**fixed, "search": dict(search), "trials": trials}, resume)
     mode = OBJECTIVES[objective][2]
     with cluster():
-        trainable = library.with_parameters(_trial, fixed=fixed)
+        trainable = library.with_parameters(_trial, fixed={**fixed, "checkpoints": str(folder / _CHECKPOINTS)})
         runs = folder / _RUNS
         if resume and library.Tuner.can_restore(str(runs)):
-            tuner = library.Tuner.restore(str(runs), trainable, restart_errored=True, param_space=space)
+            tuner = library.Tuner.restore(str(runs), trainable, resume_errored=True, param_space=space)
         else:
             tuner = library.Tuner(
                 trainable,
@@ -122,6 +125,8 @@ def tune(
     done.sort(key=lambda one: (one.value is None, (one.value or 0.0) * (1 if mode == "min" else -1)))
     if done[0].value is None:
         raise InputError(f"Some trial must end. Received: {len(done)} that failed, the first: {done[0].error}")
+    with contextlib.suppress(OSError):
+        (folder / _CHECKPOINTS).rmdir()  # those of trials that failed stay
     best = found.get_best_result()
     (folder / BEST).write_text(best.metrics["toml"], encoding="utf-8")
     return done
@@ -131,12 +136,31 @@ def _trial(config: dict[str, Any], fixed: dict[str, Any]) -> None:
     """What a worker runs."""
     from ray import tune
 
+    tune.report(fit_trial(config, fixed, tune.get_context().get_trial_id()))
+
+
+def fit_trial(config: Mapping[str, Any], fixed: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One fit, which goes on from its checkpoints where it was interrupted; they are removed when it ends.
+
+    Args:
+        config: options of this trial.
+        fixed: `source`, `objective`, `seed` and `options` of all trials; `checkpoints` is the folder of theirs.
+        name: of the trial.
+
+    Returns:
+        `value` of the objective, and `toml` for `keras-ae fit --config`.
+    """
     import keras_ae
     from keras_ae.config import config_of
 
-    fitted = keras_ae.fit(fixed["source"], seed=fixed["seed"], test=True, **fixed["options"], **config)
-    manifest = {**fitted.manifest, "source": fixed["source"]}
-    tune.report({"value": _measured(fitted, fixed["objective"], fixed["seed"]), "toml": config_of(manifest)})
+    run = Run(Path(fixed["checkpoints"]) / name)
+    fitted = keras_ae.fit(fixed["source"], seed=fixed["seed"], test=True, resume=run, **fixed["options"], **config)
+    found = {
+        "value": _measured(fitted, fixed["objective"], fixed["seed"]),
+        "toml": config_of({**fitted.manifest, "source": fixed["source"]}),
+    }
+    run.remove()
+    return found
 
 
 def _measured(fitted: Any, objective: str, seed: int) -> float:
