@@ -16,6 +16,7 @@ ROOT = PACKAGE.parent
 LAYERS = [
     ("errors", "processor", "shuffling", "signatures", "streaming"),
     ("data", "workers"),
+    ("replicas",),
     (
         "alarms",
         "artifact",
@@ -27,7 +28,6 @@ LAYERS = [
         "latents",
         "layers",
         "protos",
-        "replicas",
         "starter",
         "sessions",
         "views",
