@@ -19,7 +19,7 @@ from keras_ae.export.to_onnx import FOLDER, save_models
 
 from keras_ae import bench
 from keras_ae.errors import ExportError, InputError, KerasAEError
-from keras_ae.layers import ConformalPValue
+from keras_ae.layers import ConformalPValue, SequenceScaling
 from keras_ae.models import Autoencoder, standard_normal
 from keras_ae.sessions import open_session, session_options
 
@@ -133,7 +133,14 @@ def verify_precision(folder: Path, precision: str, model: Autoencoder, figures: 
     return differences
 
 
+def check_of_one_size(of_sequences: bool) -> None:
+    """Raises InputError for a model of series: a precision is measured on rows whose features are all there."""
+    if of_sequences:
+        raise InputError("int8 and float16 are of rows of one size. Received: series of different lengths.")
+
+
 def _check_rows(model: Autoencoder, rows: np.ndarray) -> None:
+    check_of_one_size(isinstance(model.scaling, SequenceScaling))
     if rows.shape[1:] != model.raw_shape:
         raise InputError(f"Rows must have shape {(None, *model.raw_shape)}. Received: {rows.shape}.")
     known = model.p_value.calibration_scores
@@ -146,7 +153,7 @@ def _check_rows(model: Autoencoder, rows: np.ndarray) -> None:
 
 
 def _inputs(model: Autoencoder, rows: np.ndarray) -> dict[str, Arrays]:
-    noise = standard_normal(len(rows), model.prior.epsilon_dim, seed=0)
+    noise = standard_normal(len(rows), model.epsilon_dim, seed=0)
     label = np.arange(len(rows)) % (len(model.classes) + 1) - 1
     sources = {"x": rows, "z": model.encode(rows), "epsilon": noise, "label": label}
     return {

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from keras_ae.data.cells import cells_of, is_table
+from keras_ae.data.sequences import are_padded
 from keras_ae.errors import InputError, MissingExtra, ServiceError
 from keras_ae.signatures import Signatures
 
@@ -167,7 +168,7 @@ class Client:
             if array.shape[1:] != tuple(of["shape"]) or not array.size:
                 shape = ", ".join(map(str, of["shape"]))
                 raise InputError(f"`{name}` must have shape (batch, {shape}). Received: {array.shape}.")
-            if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            if array.dtype.kind not in "biuf" or not (np.isfinite(array).all() or _is_of_series(name, array)):
                 raise InputError(f"`{name}` must be finite numbers. Received: others.")
             converted = array.astype(of["dtype"])
             if converted.dtype.kind != "f" and not np.array_equal(converted, array):
@@ -193,6 +194,11 @@ class Client:
         raise AssertionError  # what is counted does not end
 
 
+def _is_of_series(name: str, array: np.ndarray) -> bool:
+    """Whether an array is of series of different lengths, NaN behind the end of each, and what is known finite."""
+    return name == "x" and are_padded(array) and not np.isinf(array).any()
+
+
 def _sent(name: str, cells: Any) -> np.ndarray:
     """Cells of a column as JSON has them, which knows no infinity; dates in ISO 8601."""
     plain = cells.astype("datetime64[us]") if getattr(cells, "dtype", np.dtype("O")).kind == "M" else cells
@@ -205,6 +211,15 @@ def _sent(name: str, cells: Any) -> np.ndarray:
                 raise InputError(f"`x`, row {row}, column {name}: must be finite. Received: {one}.")
             made[row] = one if isinstance(one, str | int | float) else str(one)
     return made
+
+
+def _in_json(array: np.ndarray) -> Any:
+    """Lists, null for NaN, which JSON does not know."""
+    if array.dtype.kind != "f" or not np.isnan(array).any():
+        return array.tolist()
+    cells = array.astype(object)
+    cells[np.isnan(array)] = None
+    return cells.tolist()
 
 
 class _Again(Exception):  # noqa: N818  (named for what it says)
@@ -242,7 +257,7 @@ class _Rest:
     def predict(
         self, function: str, arrays: dict[str, np.ndarray], outputs: list[str], seconds: float
     ) -> dict[str, np.ndarray]:
-        content = {"signature_name": function, "inputs": {name: array.tolist() for name, array in arrays.items()}}
+        content = {"signature_name": function, "inputs": {name: _in_json(array) for name, array in arrays.items()}}
         answer = self._request("POST", f"{self._path}:predict", seconds, content)["outputs"]
         named = answer if isinstance(answer, dict) else {outputs[0]: answer}
         return {name: np.asarray(values, "float32") for name, values in named.items()}

@@ -63,7 +63,8 @@ def write_page(
         rows: whether anything of the training rows may travel with the page.
 
     Raises:
-        InputError: for a given source that is not what the artifact was trained on; for a folder that can't be written.
+        InputError: for a given source that is not what the artifact was trained on; for a folder that can't be written;
+            for a model of series of different lengths.
         ArtifactError: for a damaged artifact.
         KerasAEError: where the page was not built.
     """
@@ -72,6 +73,8 @@ def write_page(
     if not rows and source is not None:
         raise InputError("A source gives the page its training rows. Received: a source, and no rows wanted.")
     model = runtime.load(path)
+    if model.sequences is not None:
+        raise InputError("The page shows observations of one size. Received: a model of series of different lengths.")
     x, labels, note = _training_rows(model, source) if rows else (None, None, "training rows were left out on request")
     of = "samples" if x is None else "rows"
     if x is None:

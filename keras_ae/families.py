@@ -41,6 +41,7 @@ from keras_ae.layers import (
     JacobianLoss,
     KLDivergenceLoss,
     KLSparsityLoss,
+    LengthLoss,
     LogCounts,
     MaskedRMSELoss,
     MaskingNoise,
@@ -51,11 +52,15 @@ from keras_ae.layers import (
     SaltAndPepperNoise,
     Sampling,
     Scaling,
+    SequenceLoss,
+    SequenceRMSELoss,
+    SequenceScaling,
     SlicedWassersteinLoss,
     StudentTLoss,
     TopK,
     TotalCorrelationLoss,
     UnitInterval,
+    ValuesOnly,
     VampPriorLoss,
     VectorQuantizer,
     VonMisesFisher,
@@ -94,24 +99,48 @@ def of_columns(parts: Parts, schema: Schema) -> Parts:
         ValueError: for a recipe that says itself what x is, or whose terms read x.
     """
     loss, where = parts.reconstruction, layout(schema)
-    reads_x = [term.name for term in parts.regularizers if "x" in getattr(term, "reads", ())]
     levels = tuple(end - first for first, end in where.blocks)
     of_kinds = ColumnLoss(where.gaussian, where.bernoulli, levels, loss.initial_weight)
-    if parts.scaling is not Scaling or reads_x:
-        known = None
-    elif type(loss) is ImportanceWeightedLoss:
-        known = ImportanceWeightedLoss(of_kinds, loss.initial_weight)
-    elif type(loss) is RMSELoss:
-        known = of_kinds if loss.calibrated else RMSELoss(loss.initial_weight, loss.reduction, skip_missing=True)
-    else:
-        known = None
-    if known is None:
-        what = f"a term, {reads_x[0]}, that reads x" if reads_x else f"{type(loss).__name__}"
-        raise ValueError(
-            "A table with categories, dates or missing cells needs a recipe whose only term on x is an RMSE or a "
-            f"likelihood of real numbers, such as vae. Received: {what}."
-        )
+    known = _of_incomplete("A table with categories, dates or missing cells", parts, of_kinds, RMSELoss)
     return replace(parts, reconstruction=known, scaling=lambda: ColumnScaling(schema.describe()))
+
+
+def of_sequences(parts: Parts, steps: int, channels: tuple[str, ...]) -> Parts:
+    """The same for series of different lengths: the error or the likelihood of the values that are there, and
+    p(length | z).
+
+    Raises:
+        ValueError: as `of_columns`.
+    """
+    of_values = SequenceLoss(parts.reconstruction.initial_weight)
+    known = _of_incomplete("Series of different lengths", parts, of_values, SequenceRMSELoss)
+    # A likelihood has the length's in it. Beside an error, which is a mean over steps, it is one too.
+    of_length = [] if getattr(known, "is_likelihood", False) else [LengthLoss(1.0 / steps)]
+    return replace(
+        parts,
+        reconstruction=known,
+        regularizers=[*parts.regularizers, *of_length],
+        front=None if parts.front is None else ValuesOnly(parts.front, name="values_only"),
+        scaling=lambda: SequenceScaling(steps, channels),
+    )
+
+
+def _of_incomplete(
+    what: str, parts: Parts, likelihood: keras.layers.Layer, error: type[RMSELoss]
+) -> keras.layers.Layer:
+    """The reconstruction of rows that lack values: the likelihood in place of another, or an RMSE of what is there."""
+    loss = parts.reconstruction
+    reads_x = [term.name for term in parts.regularizers if "x" in getattr(term, "reads", ())]
+    if parts.scaling is Scaling and not reads_x:
+        if type(loss) is ImportanceWeightedLoss:
+            return ImportanceWeightedLoss(likelihood, loss.initial_weight)
+        if type(loss) is RMSELoss:
+            return likelihood if loss.calibrated else error(loss.initial_weight, loss.reduction, skip_missing=True)
+    received = f"a term, {reads_x[0]}, that reads x" if reads_x else f"{type(loss).__name__}"
+    raise ValueError(
+        f"{what} must have a recipe whose only term on x is an RMSE or a likelihood of real numbers, such as vae. "
+        f"Received: {received}."
+    )
 
 
 def deterministic(shape: tuple[int, ...], weight: float = 1.0, reduction: str = "batch") -> Parts:

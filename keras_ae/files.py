@@ -72,8 +72,8 @@ def run_file(
         results = (_judged(arrays, lambda p: alarms(p, alpha)) for arrays in results)
     elif rate is not None:
         results = _judged_together(results, rate)
-    if out.suffix in TABLES:
-        results = (_as_table(model, function, arrays) for arrays in results)
+    if function in _OF_ROWS:
+        results = (as_cells(model, next(iter(arrays.values())), out) for arrays in results)
     write_batches(out, _counted(results, total, on_rows), names_of(model, function))
 
 
@@ -109,7 +109,9 @@ def run_cells(
     results = next(_without(iter([model.run(function, x)]), deque([bad])))
     if alpha is not None:
         results = _judged(results, lambda p: alarms(p, alpha))
-    return _named(_as_table(model, function, results))
+    if function in _OF_ROWS and model.schema is not None:
+        return model.schema.table(next(iter(results.values())))
+    return _named(results)
 
 
 def check_alarms(model: Model, function: str, **levels: float | None) -> None:
@@ -128,11 +130,15 @@ def names_of(model: Model, function: str) -> tuple[str, ...] | None:
     return model.columns if function in (*_OF_ROWS, "explain") else None
 
 
-def _as_table(model: Model, function: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows of a table as columns of cells; other results as they are."""
-    if function in _OF_ROWS and model.schema is not None:
-        return model.schema.table(next(iter(arrays.values())))
-    return arrays
+def as_cells(model: Model, x: np.ndarray, out: Path) -> dict[str, np.ndarray]:
+    """Raw rows by the names that they have in a file: of a table columns of cells, of series in .parquet a column of
+    lists for each channel, else one array.
+    """
+    if model.schema is not None and out.suffix in TABLES:
+        return model.schema.table(x)
+    if model.sequences is not None and out.suffix == ".parquet":
+        return model.sequences.lists(x)
+    return {"x": x}
 
 
 def _run_series(

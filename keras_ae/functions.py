@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_ae.composition import mean_of, one_hot
-from keras_ae.layers import ColumnScaling
+from keras_ae.layers import Incomplete, SequenceScaling
 from keras_ae.layers.detection import EXACT
 from keras_ae.layers.neighbours import limited
 
@@ -19,7 +19,7 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     """`Autoencoder.functions`."""
     x = keras.Input(model.raw_shape, dtype=model.raw_dtype, name="x")
     z = keras.Input(model.latent_shape, name="z")
-    epsilon = keras.Input((model.prior.epsilon_dim,), name="epsilon")
+    epsilon = keras.Input((model.epsilon_dim,), name="epsilon")
     label = keras.Input((), dtype="int32", name="label") if model.classes else None
 
     scaled, mean = encoded(model, x)
@@ -33,23 +33,23 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     observed, expected = comparable(model, scaled, x_hat)
     if model.detector is not None:
         score, contribution = model.detector([observed, expected, mean, LogPrior(model.prior)(mean)])
-        if isinstance(model.scaling, ColumnScaling):
-            contribution = model.scaling.by_column(contribution)
+        if isinstance(model.scaling, Incomplete):
+            contribution = model.scaling.by_raw(contribution, scaled)
         graphs["explain"] = (x, {"contribution": ops.reshape(contribution, (-1, *model.raw_shape))})
     else:
-        axes = tuple(range(1, len(observed.shape)))
-        error = ops.square(ops.cast(observed, "float32") - ops.cast(expected, "float32"))
-        score = ops.sqrt(ops.mean(error, axis=axes))
+        score = _rmse_of_rows(observed, expected, isinstance(model.scaling, SequenceScaling))
     scores = {"score": score}
     if len(model.p_value.calibration_scores):
         scores["p_value"] = model.p_value(score)
     graphs["score"] = (x, scores)
-    drawn, which = model.prior(epsilon, label) if model.classes else (model.prior(epsilon), None)
+    of_prior = epsilon if model.epsilon_dim == model.prior.epsilon_dim else epsilon[:, : model.prior.epsilon_dim]
+    drawn, which = model.prior(of_prior, label) if model.classes else (model.prior(of_prior), None)
     if len(model.latent_shape) > 1:
         drawn = ops.reshape(drawn, (-1, *model.latent_shape))
     if model.latent is not None and hasattr(model.latent, "nearest_code"):
         drawn = _NearestCode(model.latent, name="nearest_code")(drawn)
-    graphs["generate"] = ([epsilon, *with_label], {"x": _raw(model, _decoded(model, drawn, which))})
+    noise = None if of_prior is epsilon else epsilon[:, model.prior.epsilon_dim :]
+    graphs["generate"] = ([epsilon, *with_label], {"x": _raw(model, _decoded(model, drawn, which), noise=noise)})
     ordered = [name for name in FUNCTIONS if name in graphs]
     return {name: _graph(name, *graphs[name]) for name in ordered}
 
@@ -61,10 +61,19 @@ def encoded(model: Any, x: Any) -> tuple[Any, Any]:
 
 
 def comparable(model: Any, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
-    """x and x_hat in scaled units, alike where x is missing."""
-    if not isinstance(model.scaling, ColumnScaling):
-        return scaled, x_hat
-    return model.scaling.filled(scaled), model.scaling.known(scaled, x_hat)
+    """x and x_hat in scaled units, alike where x is missing; of series x is NaN there instead."""
+    return model.scaling.comparable(scaled, x_hat) if isinstance(model.scaling, Incomplete) else (scaled, x_hat)
+
+
+def _rmse_of_rows(x: Any, x_hat: Any, skips_missing: bool) -> Any:
+    """Root mean squared error of each row, (batch,)."""
+    x, x_hat = ops.cast(x, "float32"), ops.cast(x_hat, "float32")
+    axes = tuple(range(1, len(x.shape)))
+    if not skips_missing:
+        return ops.sqrt(ops.mean(ops.square(x - x_hat), axis=axes))
+    missing = ops.isnan(x)
+    error = ops.sum(ops.where(missing, ops.zeros_like(x), ops.square(x - x_hat)), axis=axes)
+    return ops.sqrt(error / ops.sum(ops.where(missing, ops.zeros_like(x), ops.ones_like(x)), axis=axes))
 
 
 def opinions(model: Any, scaled: Any, mean: Any) -> list[Any]:
@@ -93,8 +102,11 @@ def _decoded(model: Any, z: Any, label: Any) -> Any:
     return mean_of(model.reconstruction, model.decoder([z, given], training=False))
 
 
-def _raw(model: Any, x_hat: Any, like: Any = None) -> Any:
-    return ops.cast(x_hat, "float32") if model.scaling is None else model.scaling(x_hat, inverse=True, like=like)
+def _raw(model: Any, x_hat: Any, like: Any = None, noise: Any = None) -> Any:
+    if model.scaling is None:
+        return ops.cast(x_hat, "float32")
+    drawn = {} if noise is None else {"level": model.scaling.level(noise)}
+    return model.scaling(x_hat, inverse=True, like=like, **drawn)
 
 
 class LogPrior(keras.layers.Layer):

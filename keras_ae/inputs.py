@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.arrow import ArrowTable, is_dataset, table_of_dataset
+from keras_ae.data.arrow import ArrowTable, is_dataset, naming, table_of_dataset
 from keras_ae.data.cells import Cells, Problem
 from keras_ae.data.images import IMAGE_ENDINGS, ImageRows
+from keras_ae.data.nested import Series, in_order, series_of_arrow
 from keras_ae.data.schema import check_problems
+from keras_ae.data.sequences import Sequences
 from keras_ae.data.shards import batches_of, cells_of_shards, is_many
 from keras_ae.data.sources import files_of
 from keras_ae.data.tables import ENDINGS, TABLES, Rows, as_numbers
@@ -47,6 +49,10 @@ def inputs_of(
         if on_skipped is not None:
             raise InputError(f"Rows are skipped in tables alone, {' or '.join(TABLES)}. Received: {files[0].name}.")
         return _images(model, files) if ending in IMAGE_ENDINGS else (None, _records(model, files))
+    if model.sequences is not None and function != "decode":
+        if on_skipped is not None:
+            raise InputError("Series are not skipped: each is of use, or an error.")
+        return _series(model.sequences, source, files)
     if function == "decode" or not ((is_table and model.schema is not None) or on_skipped is not None):
         taken = model.columns if function != "decode" else None
         if not files:
@@ -68,6 +74,24 @@ def inputs_of(
             yield x
 
     return None, encoded()
+
+
+def _series(known: Sequences, source: Any, files: list[Path]) -> tuple[int | None, Iterator[np.ndarray]]:
+    """Series in the order of their channels, padded to the steps trained on."""
+    total: int | None = None
+    named: Iterator[tuple[str, Series]] = _of_dataset(source)
+    if files:
+        total, batches = batches_of(files)
+        named = ((str(file), (rows.x, rows.channels or known.channels)) for file, rows in batches)
+    return total, (known.padded(in_order(series, known.channels, where)) for where, series in named)
+
+
+def _of_dataset(dataset: Any) -> Iterator[tuple[str, Series]]:
+    with naming("The data set"):
+        for batch in dataset.to_batches():
+            series = series_of_arrow(batch, "The data set") if len(batch) else None
+            if series is not None:
+                yield "The data set", series
 
 
 def raw_batches(model: Model, source: Any) -> Iterator[np.ndarray]:

@@ -96,6 +96,7 @@ def judge(
     schema = model.schema
     if schema is not None:  # samples have no missing cells, and what has some would be told from them by that
         splits = replace(splits, **{name: model.impute(rows) for name, rows in splits.parts().items()})
+    series = model.sequences
     scores = model.score(splits.test)
     samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
     train, test = splits.train, splits.test
@@ -105,6 +106,7 @@ def judge(
         model.features(samples),
         latent_dim=model.latent_dim,
         reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),
+        known=None if series is None else (series.known(train), series.known(test)),
         z=(model.encode(splits.train), model.encode(splits.test)),
         labels=complete_labels(splits, model.classes),
         score=scores["score"],
@@ -112,10 +114,18 @@ def judge(
         nll=None if nll is None else nll(splits.test),
         max_rows=max_rows,
         seed=seed,
-        valid=None if schema is None else lambda f: features(schema, rows(schema, f)),
+        valid=_valid(model),
         progress=progress,
     )
     return Judged(evaluation, splits, samples, as_they_were, index["test"], most is None or max(sizes.values()) <= most)
+
+
+def _valid(model: runtime.Model) -> Bound | None:
+    """From features to those of the nearest rows that there can be; None where all can."""
+    if model.sequences is not None:
+        return model.sequences.nearest
+    schema = model.schema
+    return None if schema is None else lambda f: features(schema, rows(schema, f))
 
 
 def _rows_of(splits: Splits, index: dict[str, np.ndarray]) -> Splits:

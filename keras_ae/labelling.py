@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_ae.data import ColumnStatistics, Source, Splits, Statistics
 from keras_ae.data.labels import UNKNOWN, Classes
+from keras_ae.data.sequences import Sequences
 from keras_ae.data.spreading import spread_labels
 from keras_ae.errors import InputError
 
@@ -39,7 +40,7 @@ class Labels:
 
 
 def labels_of(
-    data: Source, splits: Splits, statistics: Statistics | ColumnStatistics, asked: bool | None, seed: int
+    data: Source, splits: Splits, statistics: Statistics | ColumnStatistics | Sequences, asked: bool | None, seed: int
 ) -> Labels:
     """The labels to learn from.
 
@@ -85,7 +86,7 @@ def _check_train(classes: Classes, train: np.ndarray) -> None:
 
 
 def _filled(
-    known: dict[str, np.ndarray], splits: Splits, statistics: Statistics | ColumnStatistics, seed: int
+    known: dict[str, np.ndarray], splits: Splits, statistics: Statistics | ColumnStatistics | Sequences, seed: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """The labels with those that could be spread, and a note."""
     rows = np.concatenate([statistics.scaled(getattr(splits, name)) for name in _FITTED])

@@ -20,6 +20,7 @@ from keras_ae.layers import (
     RMSELoss,
     Sampling,
     Scaling,
+    SequenceScaling,
     StudentTLoss,
     UnitInterval,
 )
@@ -28,6 +29,7 @@ from keras_ae.layers.latents import bound_log_var
 
 _NUMBERS = 1 << 21
 """Numbers of reconstructions, or of the prior's components, that are held at once."""
+_ROWS = 1024
 _DENSITIES = (RMSELoss, GaussianLoss, FeatureGaussianLoss, StudentTLoss, ContinuousBernoulliLoss)
 """Of raw x; the other likelihoods are probabilities, which no density of a baseline compares with."""
 
@@ -74,9 +76,9 @@ def log_likelihood(
     (Burda et al. 2016, "Importance weighted autoencoders", equation 8). L_1 is the ELBO; L_k rises with k to log p(x).
     p(z) is what `generate` draws from, or with `trained` what training tied z to. Of raw units it is a density; of a
     table that is more than numbers it is that of its features, where a number counts in its deviations and a missing
-    cell not at all. Whole numbers (uint8) are spread evenly over their unit first, or binarized where the model
-    binarizes, by chance of their grey: a density would be infinite on them (Theis et al. 2016, "A note on the
-    evaluation of generative models", section 3.1).
+    cell not at all; of series that of the values that are there times the probability of the length. Whole numbers
+    (uint8) are spread evenly over their unit first, or binarized where the model binarizes, by chance of their grey: a
+    density would be infinite on them (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1).
 
     Args:
         model: an Autoencoder with a Sampling latent and a reconstruction layer that has `log_prob`.
@@ -94,6 +96,7 @@ def log_likelihood(
     import tensorflow as tf
 
     _check(model, k)
+    x = model.scaling.padded(x) if isinstance(model.scaling, SequenceScaling) else x
     rng = np.random.default_rng(seed)
     width = max(math.prod(model.raw_shape), getattr(model.prior, "numbers", 0) // 8)  # they are soon forgotten
     draws = max(1, min(k, _NUMBERS // width))
@@ -146,16 +149,57 @@ def log_likelihood(
     return LogLikelihood(np.concatenate(found), k)
 
 
-def density_bound(model: Any, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
-    """From raw rows to L_k as a bound on -log p(x) of each, nats (rows,), to compare with densities of other models.
+def elbo(model: Any, x: np.ndarray, draws: int = 1, seed: int = 0) -> LogLikelihood:
+    """The evidence lower bound E[log p(x | z)] - KL(q(z | x) || p(z)) of each row, where z is no Gaussian's draw and
+    the KL has a closed form: categories, directions. p(z) is that of training, and z a draw of q(z | x), not a relaxed
+    one.
 
-    None where the model has none: its latent is not Gaussian, or its likelihood is of codes or counts.
+    Args:
+        model: an Autoencoder of such a latent (GumbelSoftmax, VonMisesFisher) and a likelihood.
+        x: raw rows (rows, ...).
+        draws: of z for each row, whose mean is taken.
+        seed: of the draws.
+
+    Raises:
+        ValueError: for a model that is no such.
+    """
+    term = _kl_of(model)
+    if term is None or not getattr(model.reconstruction, "is_likelihood", False):
+        raise ValueError(
+            "An ELBO in closed form needs a likelihood, and a latent of categories or directions with its KL. "
+            f"Received: {type(model.latent).__name__} and {type(model.reconstruction).__name__}."
+        )
+    latent = type(model.latent).from_config({**model.latent.get_config(), "seed": seed})
+    rng = np.random.default_rng(seed)
+    found = []
+    for start in range(0, len(x), _ROWS):
+        scaled, log_volume = _scaled(model, np.asarray(x[start : start + _ROWS]), rng)
+        posterior = model.encoder(scaled, training=False)
+        total = np.zeros(len(scaled))
+        for _ in range(draws):
+            z = latent.nearest_code(latent(posterior, training=True))
+            total += np.asarray(_log_x(model, scaled, z, None), "float64")
+        found.append(total / draws - np.asarray(term.of_rows(posterior), "float64") + log_volume)
+    return LogLikelihood(np.concatenate(found), 1)
+
+
+def density_bound(model: Any, k: int = 10) -> Callable[[np.ndarray], np.ndarray] | None:
+    """From raw rows to a bound on -log p(x) of each, nats (rows,), to compare with densities of other models: L_k, or
+    the mean of k draws of the ELBO where z is no Gaussian's.
+
+    None where the model has none: its likelihood is of codes, counts or lengths, or nothing is known of p(z).
     """
     likelihood = getattr(model.reconstruction, "likelihood", model.reconstruction)
-    is_density = isinstance(likelihood, _DENSITIES) and likelihood.is_likelihood
-    if not is_density or not isinstance(model.latent, Sampling):
+    if not isinstance(likelihood, _DENSITIES) or not likelihood.is_likelihood:
         return None
-    return lambda x: -model.log_likelihood(x, k=k).rows
+    if isinstance(model.latent, Sampling):
+        return lambda x: -model.log_likelihood(x, k=k).rows
+    return None if _kl_of(model) is None or model.conditional else lambda x: -elbo(model, x, k).rows
+
+
+def _kl_of(model: Any) -> Any:
+    """The term that is the KL of each row in closed form, or None."""
+    return next((term for term in model.regularizers if hasattr(term, "of_rows")), None)
 
 
 def _check(model: Any, k: int) -> None:
@@ -167,17 +211,19 @@ def _check(model: Any, k: int) -> None:
             f"RMSELoss(calibrated=True) or BernoulliLoss. Received: {type(model.latent).__name__} and "
             f"{type(model.reconstruction).__name__}."
         )
-    if not isinstance(model.scaling, Scaling | UnitInterval | Counts | ColumnScaling | None):
+    if not isinstance(model.scaling, Scaling | UnitInterval | Counts | ColumnScaling | SequenceScaling | None):
         raise ValueError(
-            "A likelihood needs Scaling, UnitInterval, Binarize, Counts, ColumnScaling or none. "
+            "A likelihood needs Scaling, UnitInterval, Binarize, Counts, ColumnScaling, SequenceScaling or none. "
             f"Received: {type(model.scaling).__name__}."
         )
 
 
-def _scaled(model: Any, x: np.ndarray, rng: np.random.Generator) -> tuple[Any, float]:
-    """Rows in network units, and the logarithm of what a raw unit of volume is there."""
+def _scaled(model: Any, x: np.ndarray, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Rows in network units, and the logarithm of what a raw unit of volume is there: of all rows, or of each."""
     import tensorflow as tf
 
+    if isinstance(model.scaling, SequenceScaling):
+        return model.scaling(x), model.scaling.log_volume(x)
     if isinstance(model.scaling, Binarize):
         grey = np.asarray(model.scaling.share(x))
         return tf.constant((rng.random(grey.shape, dtype="float32") < grey).astype("float32")), 0.0

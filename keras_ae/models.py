@@ -23,7 +23,7 @@ from keras_ae.data.labels import UNKNOWN, label_index
 from keras_ae.functions import LogPrior, best_guess, comparable, encoded, functions_of, in_batches, opinions
 from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
-from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling
+from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling, SequenceScaling
 from keras_ae.layers.detection import BANK
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
@@ -112,7 +112,8 @@ class Autoencoder(ResidentModel):
         check_observation(mean_of(reconstruction, tensors["x_hat"]), shape)
         terms.apply(tensors)
         x_hat = mean_of(reconstruction, tensors["x_hat"])
-        outputs = scaling(x_hat, inverse=True, like=x) if scaling is not None else x_hat
+        like = x if getattr(latent, "samples", 1) == 1 else None  # several of each row are like none
+        outputs = scaling(x_hat, inverse=True, like=like) if scaling is not None else x_hat
         super().__init__(inputs=x if label is None else {"x": x, "label": label}, outputs=outputs, name=name)
 
         self.encoder = encoder
@@ -143,6 +144,11 @@ class Autoencoder(ResidentModel):
     def latent_dim(self) -> int:
         """Numbers in one z."""
         return math.prod(self.latent_shape)
+
+    @property
+    def epsilon_dim(self) -> int:
+        """Standard normal numbers that `generate` makes an observation of: the prior's, and of series the length's."""
+        return int(self.prior.epsilon_dim + getattr(self.scaling, "epsilon_dim", 0))
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -203,7 +209,7 @@ class Autoencoder(ResidentModel):
         is higher for what is more anomalous: by the detector, or without one the RMSE of a row in scaled units;
         `contribution` (batch, ...) is what each feature adds to it, there where there is a detector; `p_value` (batch,)
         is there after `calibrate`; `probability` (batch, classes) and `classify` are there where there are classes;
-        `epsilon` (batch, prior.epsilon_dim) is standard normal noise. With classes `generate` takes a `label` (batch,)
+        `epsilon` (batch, epsilon_dim) is standard normal noise. With classes `generate` takes a `label` (batch,)
         besides, -1 for one drawn by the frequency of its class, and so does `decode` where the decoder is conditional,
         -1 for none. The graphs share the model's weights, so they follow further training.
         """
@@ -213,7 +219,7 @@ class Autoencoder(ResidentModel):
         """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
         their labels y (rows,), -1 where one is not known, weighs the opinions behind `classify`."""
         scores = self.score(x, batch_size)["score"]
-        if isinstance(self.reconstruction, RMSELoss):
+        if isinstance(self.reconstruction, RMSELoss) and not self.reconstruction.skip_missing:
             self.reconstruction.set_noise(self._expected_error(x, batch_size))
         self.p_value.fit(scores)
         if y is not None and self.classes:
@@ -241,7 +247,7 @@ class Autoencoder(ResidentModel):
         compared = comparable(self, scaled, best_guess(self, scaled, mean))
         graph = keras.Model(rows, [*compared, mean, LogPrior(self.prior)(mean)])
         train, unseen = (in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
-        self.set_detector(AnomalyScore.fitted(train, unseen, keep_rows))
+        self.set_detector(AnomalyScore.fitted(train, unseen, keep_rows, isinstance(self.scaling, SequenceScaling)))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
         """Puts another layer behind `score`; None for the RMSE of a row."""
@@ -373,7 +379,7 @@ class Autoencoder(ResidentModel):
         """n observations (n, ...) in raw units; a seed gives the same ones here and in every export.
 
         y: a class by name or index, or n of them; by default classes are drawn by their frequency."""
-        inputs = {"epsilon": standard_normal(n, self.prior.epsilon_dim, seed)}
+        inputs = {"epsilon": standard_normal(n, self.epsilon_dim, seed)}
         label = label_index(y, n, self.classes)
         return self.run("generate", inputs | ({"label": label} if self.classes else {}), batch_size)["x"]
 
@@ -403,7 +409,9 @@ class Autoencoder(ResidentModel):
             known = ", ".join(self._compiled_functions)
             raise ValueError(f"`function` must be one of {known}. Received: {function!r}.")
         call, specs = self._compiled_functions[function]
-        arrays = inputs if isinstance(inputs, dict) else {next(iter(specs)): inputs}
+        arrays = dict(inputs) if isinstance(inputs, dict) else {next(iter(specs)): inputs}
+        if "x" in arrays and isinstance(self.scaling, SequenceScaling):
+            arrays["x"] = self.scaling.padded(arrays["x"])
         if set(arrays) != set(specs):
             raise ValueError(f"{function} must have the inputs {', '.join(specs)}. Received: {', '.join(arrays)}.")
         for name, array in arrays.items():

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.alarms import alarms, check_level
+from keras_ae.data.sequences import is_ragged, lengths, padded
 from keras_ae.errors import ArtifactError, InputError
 from keras_ae.inputs import raw_batches
 from keras_ae.runtime import load
@@ -27,7 +28,7 @@ class Shift:
     """One comparison of new rows with those kept.
 
     Attributes:
-        of: `score`, `latents`, or a column.
+        of: `score`, `latents`, `length` of series, or a column.
         statistic: the distance of Kolmogorov and Smirnov, 0 to 1; of `latents` the AUC of a classifier that tells both
             apart, 0.5 where it can't.
         p_value: of rows without a change, as they are; there are as many chances as comparisons.
@@ -109,7 +110,7 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
 
     Args:
         path: the artifact.
-        x: new raw rows (rows, ...); at most 5,000, drawn by seed, are looked at.
+        x: new raw rows (rows, ...), or a list of series; at most 5,000, drawn by seed, are looked at.
         level: chance of an alarm for rows without a change.
         seed: of the choice, and of the classifier.
 
@@ -129,7 +130,7 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         raise ArtifactError(f"{path} keeps no rows to compare with: fit it again, with rows kept.")
     with np.load(artifact.check_file(Path(path), REFERENCE, model.manifest), allow_pickle=False) as file:
         reference = file["x"]
-    x = sampled([np.asarray(x)], _MOST_ROWS, seed)
+    x = sampled([padded(x) if is_ragged(x) else np.asarray(x)], _MOST_ROWS, seed)
     known, new = model.score(reference), model.score(x)
     if "p_value" not in new:
         raise ArtifactError(f"{path} has no p-values: `calibrate` the model before it is saved.")
@@ -145,6 +146,9 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
         compared("score", known["score"], new["score"]),
         Shift("latents", latents["c2st_auc"].value, latents["c2st_p_value"].value),
     ]
+    if model.sequences is not None:
+        x = model.sequences.padded(x)
+        shifts.append(compared("length", lengths(reference), lengths(x)))
     columns = model.columns or [f"column {i}" for i in range(int(np.prod(model.input_shape)))]
     if len(columns) <= _MOST_COLUMNS:
         flat, flat_new = reference.reshape(len(reference), -1), x.reshape(len(x), -1)

@@ -17,6 +17,7 @@ from keras_ae.data.source import Source
 from keras_ae.data.streams import Stream
 from keras_ae.divergence import Divergence
 from keras_ae.errors import InputError
+from keras_ae.export.precision import check_of_one_size
 from keras_ae.likelihood import density_bound
 from keras_ae.models import Autoencoder
 from keras_ae.preparation import Prepared
@@ -94,8 +95,9 @@ def fit(
 
     Args:
         source: `digits`, `mnist`, ..., a file, a folder or a glob of files, a folder of images, a
-            `pyarrow.dataset.Dataset`, an array (rows, ...), a DataFrame or a dictionary of columns; or what
-            `keras_ae.data.load_source` made of one, with columns dropped or their kinds given.
+            `pyarrow.dataset.Dataset`, an array (rows, ...), a list of series (steps, channels) of different lengths, a
+            DataFrame or a dictionary of columns; or what `keras_ae.data.load_source` made of one, with columns dropped
+            or their kinds given.
         out: folder of the artifact, new or to be replaced; nothing is left there unless everything is verified.
         recipe: a key of `keras_ae.recipes.RECIPES`.
         latent_dim: numbers in z; by default 16, or half the features where they are few.
@@ -166,6 +168,7 @@ def fit(
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column, stream=stream)
         rows = Prepared.of(data, None if labels is None else bool(labels), test, seed)
+        check_of_one_size(bool(precisions and rows.sequences))
         if run is not None:
             also = {"columns": rows.schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
             run.begin(asked | also | rows.hashes() | {"versions": versions()})
@@ -239,6 +242,7 @@ def _built(
             policy,
             rows.labels.classes,
             schema=rows.schema,
+            sequences=rows.sequences,
             **options,
         )
     except (TypeError, ValueError) as error:

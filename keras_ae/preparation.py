@@ -4,8 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_ae.data import ColumnStatistics, Schema, Splits, Statistics, fit_columns, fit_scaling, split
 from keras_ae.data.columns import layout
+from keras_ae.data.sequences import Sequences, fit_sequences, lengths
 from keras_ae.data.source import Source
 from keras_ae.labelling import Labels, labels_of
 from keras_ae.training import default_latent_dim
@@ -24,7 +27,7 @@ class Prepared:
 
     data: Source
     splits: Splits
-    statistics: Statistics | ColumnStatistics
+    statistics: Statistics | ColumnStatistics | Sequences
     labels: Labels
 
     @classmethod
@@ -32,16 +35,24 @@ class Prepared:
         """Splits a source, and looks at its training rows; arguments are those of `keras_ae.fit`."""
         splits = split(data, seed, test)
         plain = data.rows.schema is None or data.rows.schema.is_plain
-        statistics: Statistics | ColumnStatistics
-        statistics = (
-            fit_scaling(splits.train) if plain else ColumnStatistics(fit_columns(data.rows.schema, splits.train))
-        )
+        statistics: Statistics | ColumnStatistics | Sequences
+        if data.rows.channels is not None:
+            statistics = fit_sequences(splits.train, data.rows.channels)
+        elif plain:
+            statistics = fit_scaling(splits.train)
+        else:
+            statistics = ColumnStatistics(fit_columns(data.rows.schema, splits.train))
         return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed))
 
     @property
     def schema(self) -> Schema | None:
         """Of a table that is more than numbers."""
         return self.statistics.schema if isinstance(self.statistics, ColumnStatistics) else None
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Channels of series of different lengths; none where rows are no such."""
+        return self.statistics.channels if isinstance(self.statistics, Sequences) else ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,8 +91,12 @@ class Prepared:
     def notes(self) -> list[str]:
         """What people should know of the rows."""
         notes = list(self.data.rows.notes)
-        if self.statistics.constant and self.data.rows.columns:
-            names = [self.data.rows.columns[i] for i in self.statistics.constant]
+        if self.sequences:
+            steps = lengths(self.splits.train)
+            notes.append(f"series of {steps.min()} to {self.shape[0]} steps, {np.median(steps):g} in the median")
+        of_statistics = self.sequences or self.data.rows.columns
+        if self.statistics.constant and of_statistics:
+            names = [of_statistics[i] for i in self.statistics.constant]
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             notes.append(f"{len(names)} constant column{'s' if len(names) > 1 else ''} in the training rows: {shown}")
         for name, count in self.splits.duplicates.items():

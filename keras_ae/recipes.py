@@ -12,7 +12,8 @@ import keras
 from keras_ae import families
 from keras_ae.data.columns import layout
 from keras_ae.data.schema import Schema
-from keras_ae.families import Parts, of_columns
+from keras_ae.data.sequences import names_of
+from keras_ae.families import Parts, of_columns, of_sequences
 from keras_ae.layers import CrossEntropyLoss, Filled, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
@@ -212,6 +213,10 @@ def _options(builder: Callable[..., keras.Model]) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)[3:]
 
 
+def _keywords(builder: Callable[..., keras.Model]) -> tuple[str, ...]:
+    return tuple(inspect.signature(builder).parameters)
+
+
 @contextlib.contextmanager
 def _policy(dtype: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
@@ -232,6 +237,7 @@ def build(
     classes: Sequence[str] = (),
     conditional: bool = False,
     schema: Schema | None = None,
+    sequences: bool | Sequence[str] = False,
     **options: Any,
 ) -> Autoencoder:
     """Builds an untrained autoencoder of a named family.
@@ -247,6 +253,8 @@ def build(
         conditional: the decoder takes the label too, and p(y | x) follows by Bayes' rule instead, as in `cvae`.
         schema: of a table that is more than finite numbers, with the statistics of training rows (`fit_columns`); the
             encoder takes its features, and x its columns.
+        sequences: x is series of different lengths, `input_shape` (steps, channels) of the longest, NaN behind the end
+            of each; or the names of the channels.
         **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
 
     Raises:
@@ -255,6 +263,11 @@ def build(
     shape = (input_shape,) if isinstance(input_shape, int) else tuple(int(n) for n in input_shape)
     if schema is not None:
         shape = (layout(schema).size,)
+    raw_shape = shape
+    if sequences:
+        if len(shape) != 2 or schema is not None:
+            raise ValueError(f"`input_shape` of sequences must be (steps, channels). Received: {shape}.")
+        shape = (shape[0], shape[1] + 1)
     entry = _choose("recipe", recipe, RECIPES)
     if entry.network is not None and network not in (None, entry.network):
         raise ValueError(f"Recipe {recipe!r} needs network {entry.network!r}. Received: {network!r}.")
@@ -273,7 +286,11 @@ def build(
     parts = entry.parts(shape, **{name: value for name, value in options.items() if name in entry.options})
     if schema is not None:
         parts = of_columns(parts, schema)
-    filled = [] if schema is None else [Filled(layout(schema).hides, name="filled")]
+    if sequences:
+        names = names_of(raw_shape[1]) if isinstance(sequences, bool) else tuple(sequences)
+        parts = of_sequences(parts, raw_shape[0], names)
+    incomplete = schema is not None or bool(sequences)
+    filled = [Filled(() if schema is None else layout(schema).hides, name="filled")] if incomplete else []
     fronts = [*filled, *([parts.front] if parts.front is not None else [])]
 
     if classes and getattr(parts.latent, "samples", 1) > 1:
@@ -281,6 +298,8 @@ def build(
             f"Recipe {recipe!r} draws several samples of z for each row and takes no labels. "
             f"Received: {len(classes)} classes."
         )
+    of_rows = {"padded": bool(sequences), "columns": None if schema is None else layout(schema).column}
+    for_network |= {name: value for name, value in of_rows.items() if value and name in _keywords(builders.encoder)}
     with _policy(dtype):
         encoder = builders.encoder(shape, latent_dim, gaussian=isinstance(parts.latent, Sampling), **for_network)
         if fronts:

@@ -13,7 +13,9 @@ from keras_ae.data.batches import ahead
 from keras_ae.data.cells import cells_of, is_table
 from keras_ae.data.columns import features
 from keras_ae.data.labels import label_index
+from keras_ae.data.nested import in_order, series_of_table
 from keras_ae.data.schema import Schema, check_problems
+from keras_ae.data.sequences import Sequences
 from keras_ae.data.tables import check_finite
 from keras_ae.data.windows import Windowing
 from keras_ae.errors import InputError
@@ -43,6 +45,8 @@ class Model:
         columns: names of the features, where the model was trained on a table.
         schema: what they are, where they are more than finite numbers; a row has codes, days and NaN then.
         windowing: how x is cut from a time series, where it was trained on windows.
+        sequences: what is known of series, where it was trained on such of different lengths; x may be a list of series
+            then, or an array with NaN behind the end of each.
         classes: names of the classes, where it was trained with labels.
         signatures: inputs and outputs of each function, by name: shapes without the batch, and dtypes.
         providers: of ONNX Runtime that it runs on, in order: `cuda`, `cpu`.
@@ -66,6 +70,7 @@ class Model:
         self.schema = Schema.of(manifest["table"]) if manifest.get("table") else None
         self.classes = tuple(manifest.get("classes") or ())
         self.windowing = Windowing.of(manifest["window"]) if manifest.get("window") else None
+        self.sequences = Sequences.of(manifest["sequences"]) if manifest.get("sequences") else None
         self.signatures = signatures(manifest)
         self._dtype = np.dtype(manifest["input"]["dtype"])
         self._one_row = (1, *self.input_shape)
@@ -150,8 +155,9 @@ class Model:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Of a window of a time series; none where x is no such."""
-        return self.windowing.channels if self.windowing is not None else ()
+        """Of a window of a time series, or of series of different lengths; none where x is no such."""
+        found = self.sequences or self.windowing
+        return () if found is None else found.channels
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -234,9 +240,11 @@ class Model:
         return (*self.manifest.get("dropped", ()), *(() if labels is None else (labels,)))
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """Raw rows without missing cells as numbers that have distances: of a table its features, other rows as they
-        are.
+        """Raw rows without missing cells as numbers that have distances: of a table its features, of series values and
+        lengths (`Sequences.flat`), other rows as they are.
         """
+        if self.sequences is not None:
+            return self.sequences.flat(x)
         return x if self.schema is None else features(self.schema, np.asarray(x, "float32"))
 
     def _like(self, x: Any, rows: np.ndarray) -> Any:
@@ -244,12 +252,22 @@ class Model:
 
     def _rows(self, x: Any) -> np.ndarray:
         # The common case of a service, one row as it should be. A product with zeros is NaN where it isn't finite.
-        is_plain = type(x) is np.ndarray and x.dtype is self._dtype and x.shape == self._one_row
+        is_plain = (
+            self.sequences is None and type(x) is np.ndarray and x.dtype is self._dtype and x.shape == self._one_row
+        )
         if is_plain and (self._zeros is None or x.ravel().dot(self._zeros) == 0.0):
             return x
+        if self.sequences is not None:
+            return self._series(x, "x")
         if is_table(x):
             return self.rows(x)
         return _checked(x, self.input_shape, self._dtype, "x", self.columns, schema=self.schema)
+
+    def _series(self, x: Any, name: str) -> np.ndarray:
+        assert self.sequences is not None
+        series = series_of_table(x, f"`{name}`") if is_table(x) else None
+        given = x if series is None else in_order(series, self.sequences.channels, f"`{name}`")
+        return self.sequences.padded(given, name)
 
     def _noise(self, n: int, seed: int | None) -> np.ndarray:
         shape = (n, *self.signatures["generate"]["inputs"]["epsilon"]["shape"])
@@ -279,6 +297,9 @@ class Model:
         for name, array in arrays.items():
             columns = self.columns if name == "x" else None
             of = taken[name]
+            if name == "x" and self.sequences is not None:
+                inputs[name] = self._series(array, name)
+                continue
             schema = self.schema if name == "x" else None
             inputs[name] = _checked(array, tuple(of["shape"]), np.dtype(of["dtype"]), name, columns, start, schema)
         sizes = {len(array) for array in inputs.values()}
@@ -328,8 +349,9 @@ class Model:
         expected = on_cpu._run(function, inputs)
         for _ in range(2):
             for name, found in zip(names, runner.run(names, inputs, None), strict=True):
-                largest = float(np.abs(expected[name]).max())
-                difference = float(np.abs(found - expected[name]).max())
+                largest = float(np.nanmax(np.abs(expected[name])))
+                known = ~np.isnan(expected[name])  # behind the end of a series there is nothing
+                difference = float(np.abs(found - expected[name])[known].max())
                 # A NaN is no agreement either.
                 if name != "p_value" and not difference <= _AGREES[self._precision == "float32"] * largest:
                     raise InputError(

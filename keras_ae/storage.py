@@ -25,7 +25,7 @@ from keras_ae.export import (
     verify_precision,
 )
 from keras_ae.export.parity import BATCHES, TOLERANCE
-from keras_ae.layers import ColumnScaling
+from keras_ae.layers import ColumnScaling, Incomplete, SequenceScaling
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
 from keras_ae.provenance import source_of
@@ -215,7 +215,7 @@ def describe(model: Autoencoder) -> dict[str, Any]:
         "latent_dim": model.latent_dim,
         "latent_shape": list(model.latent_shape),
         "functions": list(model.functions()),
-        "epsilon_dim": model.prior.epsilon_dim,
+        "epsilon_dim": model.epsilon_dim,
         "prior": {"components": getattr(model.prior, "components", None)},
         "classes": list(model.classes),
         **_table_of(model),
@@ -232,6 +232,8 @@ def versions() -> dict[str, str]:
 
 
 def _table_of(model: Autoencoder) -> dict[str, Any]:
+    if isinstance(model.scaling, SequenceScaling):
+        return {"sequences": model.scaling.describe()}
     if not isinstance(model.scaling, ColumnScaling):
         return {}
     return {"columns": list(model.scaling.schema.names), "table": model.scaling.schema.describe()}
@@ -241,7 +243,7 @@ def _reference(model: Autoencoder, rows: np.ndarray | None) -> Reference:
     if rows is None or len(rows) < max(BATCHES):
         rows = reference_rows(model)
     rows = rows[: max(BATCHES)]
-    return Reference.of(model, model.scaling.hard_rows(rows) if isinstance(model.scaling, ColumnScaling) else rows)
+    return Reference.of(model, model.scaling.hard_rows(rows) if isinstance(model.scaling, Incomplete) else rows)
 
 
 def _calibration_rows(manifest: dict[str, Any], source: Any) -> np.ndarray:

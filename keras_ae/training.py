@@ -13,11 +13,21 @@ from keras_ae.callbacks import BestWeights, CosineDecay
 from keras_ae.checkpoints import Checkpoints
 from keras_ae.data import ColumnStatistics, Splits, Statistics
 from keras_ae.data.labels import UNKNOWN
+from keras_ae.data.sequences import Sequences
 from keras_ae.data.streams import Stream
 from keras_ae.divergence import Divergence
 from keras_ae.evaluation.classification import accuracy, expected_calibration_error, log_loss
 from keras_ae.labelling import Labels
-from keras_ae.layers import ColumnLoss, ColumnScaling, CrossEntropyLoss, Scaling, UnitInterval
+from keras_ae.layers import (
+    ColumnLoss,
+    ColumnScaling,
+    CrossEntropyLoss,
+    Scaling,
+    SequenceLoss,
+    SequenceScaling,
+    UnitInterval,
+)
+from keras_ae.layers.columns import RARE
 from keras_ae.models import Autoencoder
 from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
@@ -86,7 +96,7 @@ def default_batch_size(rows: int) -> int:
 def train(
     model: Autoencoder,
     splits: Splits,
-    statistics: Statistics | ColumnStatistics,
+    statistics: Statistics | ColumnStatistics | Sequences,
     recipe: str,
     labels: Labels,
     epochs: int | None = None,
@@ -181,10 +191,14 @@ def _optimizer(model: Autoencoder, rows: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def start(model: Autoencoder, x: np.ndarray, statistics: Statistics | ColumnStatistics) -> None:
+def start(model: Autoencoder, x: np.ndarray, statistics: Statistics | ColumnStatistics | Sequences) -> None:
     """Sets the scaling of raw units and starts the linear path at principal components, where the model has them."""
     if isinstance(model.scaling, ColumnScaling):
         _start_of_columns(model, statistics.scaled(x))
+    if isinstance(model.scaling, SequenceScaling):
+        assert isinstance(statistics, Sequences)
+        model.scaling.set_statistics(statistics)
+        _start_of_sequences(model, statistics.scaled(x))
     if isinstance(model.scaling, UnitInterval):
         model.scaling.set_limit(float(x.max()))
     if isinstance(model.scaling, Scaling):
@@ -207,12 +221,32 @@ def _start_of_columns(model: Autoencoder, x: np.ndarray) -> None:
     loss.log_var.assign(np.log(np.maximum(error, 1e-3)))
 
 
+def _start_of_sequences(model: Autoencoder, x: np.ndarray) -> None:
+    """The linear path of features x (rows, steps, channels + 1), the last of which the decoder gives as logits."""
+    pca = fit_pca(x, model.latent_dim)
+    mean = pca.mean.reshape(x.shape[1:])
+    params, slope = mean.copy(), np.ones_like(mean)
+    there = np.clip(mean[:, -1], RARE, 1.0 - RARE)
+    # That a series goes on, being there; in the linear part, as if that were all that makes a step be there.
+    going_on = np.clip(there / np.concatenate([[1.0], there[:-1]]), RARE, 1.0 - RARE)
+    params[:, -1], slope[:, -1] = np.log(going_on / (1.0 - going_on)), 1.0 / (there * (1.0 - there))
+    start_from_pca(model.encoder, model.decoder, pca, decoded=(params.ravel(), slope.ravel()))
+    loss = getattr(model.reconstruction, "likelihood", model.reconstruction)
+    if isinstance(loss, SequenceLoss):
+        known = x[..., -1:] > 0
+        error = np.square(x - pca.reconstruct(x))[..., :-1]
+        error = np.sum(error * known, axis=(0, 1)) / np.sum(known)
+        loss.log_var.assign(np.log(np.maximum(error, 1e-3)))
+
+
 def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:
-    """Root mean squared error over rows and features, in the units of x (equation 3)."""
-    return float(np.sqrt(np.mean(np.square(x.astype("float64") - x_hat))))
+    """Root mean squared error over rows and features, in the units of x (equation 3); of series over what is there."""
+    return float(np.sqrt(np.nanmean(np.square(x.astype("float64") - x_hat))))
 
 
-def measure(model: Autoencoder, splits: Splits, statistics: Statistics | ColumnStatistics) -> dict[str, Any]:
+def measure(
+    model: Autoencoder, splits: Splits, statistics: Statistics | ColumnStatistics | Sequences
+) -> dict[str, Any]:
     """RMSE per feature on each split, beside PCA's with as many components, fitted on the training rows: in raw units,
     or in those of its features where a table has categories, dates or missing cells.
     """
@@ -224,7 +258,10 @@ def measure(model: Autoencoder, splits: Splits, statistics: Statistics | ColumnS
             **{f"rmse_{name}": rmse(x[~np.isnan(x)], x_hat[~np.isnan(x)]) for name, (x, x_hat) in pairs.items()},
             "rmse_test_pca": rmse(x[known], pca.reconstruct(x)[known]),
         }
-    baseline = pca.reconstruct(statistics.scaled(splits.test)) * statistics.scale + statistics.shift
+    rebuilt = pca.reconstruct(statistics.scaled(splits.test))
+    baseline = (
+        rebuilt[..., :-1] if isinstance(statistics, Sequences) else rebuilt
+    ) * statistics.scale + statistics.shift
     metrics = {
         f"rmse_{name}": rmse(rows, model.reconstruct(rows))
         for name, rows in splits.parts().items()

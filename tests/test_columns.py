@@ -179,7 +179,7 @@ def test_the_layer_gives_the_features_of_numpy_and_keeps_its_schema():
         np.testing.assert_allclose(each(x), features(schema, x), rtol=1e-5, atol=1e-6)
     f = np.random.default_rng(0).normal(size=(50, layer.layout.size)).astype("float32")
     np.testing.assert_allclose(layer(f, inverse=True), rows(schema, f), rtol=1e-5, atol=1e-4)
-    summed = layer.by_column(np.abs(f))
+    summed = layer.by_raw(np.abs(f), None)
     np.testing.assert_allclose(np.sum(summed, axis=1), np.abs(f).sum(axis=1), rtol=1e-5)
 
 

@@ -10,7 +10,7 @@ from scipy.stats import bernoulli, multivariate_normal, norm
 
 import keras_ae
 from keras_ae.layers import BernoulliLoss, Binarize, CategoricalLoss
-from keras_ae.likelihood import density_bound
+from keras_ae.likelihood import density_bound, elbo
 
 RNG = np.random.default_rng(0)
 
@@ -137,6 +137,9 @@ def test_what_has_no_likelihood_is_refused(recipe, k, message):
         ("iwae", {}, True),
         ("rmse_vae", {}, False),
         ("ae", {}, False),
+        ("gumbel", {}, True),
+        ("svae", {}, True),
+        ("vq_vae", {}, False),
     ],
 )
 def test_only_densities_are_compared_with_densities(recipe, options, found):
@@ -144,6 +147,33 @@ def test_only_densities_are_compared_with_densities(recipe, options, found):
     assert (bound is not None) == found
     if bound is not None:
         assert np.isfinite(bound(RNG.normal(size=(3, 4)).astype("float32"))).all()
+
+
+def test_the_elbo_of_categories_is_the_sum_over_them():
+    model = keras_ae.build("gumbel", 6, 4, hidden=[8], categories=2)
+    x = RNG.normal(size=(5, 6)).astype("float32")
+    log_q = log_softmax(np.asarray(model.encoder(x)).reshape(5, 2, 2), axis=-1)
+    exact = np.zeros(5)
+    for a, b in itertools.product(range(2), range(2)):
+        z = np.tile(np.eye(2)[[a, b]].reshape(1, 4), (5, 1)).astype("float32")
+        log_joint = np.asarray(model.reconstruction.log_prob(x, model.decoder(z))) - 2 * np.log(2)
+        of_code = log_q[:, 0, a] + log_q[:, 1, b]
+        exact += np.exp(of_code) * (log_joint - of_code)
+    np.testing.assert_allclose(elbo(model, x, draws=3000).rows, exact, atol=0.1)
+    with pytest.raises(ValueError, match=r"closed form.*Received: NoneType and RMSELoss"):
+        elbo(keras_ae.build("ae", 4, 2, hidden=[4]), x)
+
+
+def test_the_elbo_of_directions_is_below_the_integral_over_the_circle():
+    model = keras_ae.build("svae", 6, 2, hidden=[8])
+    x = RNG.normal(size=(5, 6)).astype("float32")
+    angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("float32")
+    log_p = [model.reconstruction.log_prob(np.tile(row, (400, 1)), model.decoder(circle)) for row in x]
+    exact = np.logaddexp.reduce(np.array(log_p, "float64"), axis=1) - np.log(400)
+    gap = exact - elbo(model, x, draws=400).rows
+    assert (gap > -0.05).all()
+    assert (gap < 3.0).all()
 
 
 def test_an_unknown_likelihood_is_refused():

@@ -14,6 +14,7 @@ RNG = np.random.default_rng(0)
 CASES = [
     ("dense", (7, 5), {"hidden": [8, 6], "norm": "layer", "dropout": 0.1, "residual": True}),
     ("dense", (9,), {"hidden": [8], "norm": "batch"}),
+    ("tabular", (9,), {"hidden": [8], "embedding": 3}),
     ("conv", (5, 4, 3), {"filters": [3, 4]}),
     ("resnet", (13, 2), {"filters": [4, 3], "blocks": 1}),
     ("resnet", (7, 5), {"filters": [4], "blocks": 2}),
@@ -56,6 +57,22 @@ def test_a_decoder_gives_a_feature_several_parameters(network):
     keras.utils.set_random_seed(0)
     decoder = NETWORKS[network].decoder((9, 2), 3, parameters=2)
     assert decoder.output_shape == (None, 9, 2, 2)
+
+
+def test_a_column_of_a_table_has_an_embedding_of_its_own():
+    columns = (0, 1, 1, 1, 2, 2)
+    encoder = NETWORKS["tabular"].encoder((6,), 2, embedding=5, hidden=[4], columns=columns)
+    embedding = encoder.get_layer("embedding")
+    assert embedding.made == [0] * 5 + [1] * 3 + [2] * 5  # of a number, of three levels, of a number with its flag
+    x = RNG.normal(size=(1, 6)).astype("float32")
+    other = x + np.array([0, 1, 1, 1, 0, 0], "float32")
+    changed = np.flatnonzero(np.asarray(embedding(x) != embedding(other))[0])
+    assert changed.tolist() == [5, 6, 7]
+    same = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(encoder))
+    same.set_weights(encoder.get_weights())
+    np.testing.assert_allclose(same(x), encoder(x))
+    with pytest.raises(ValueError, match=r"of a table must be \(features,\)"):
+        NETWORKS["tabular"].encoder((6, 2), 2)
 
 
 def test_a_network_that_was_saved_is_the_same(tmp_path):

@@ -126,13 +126,11 @@ def generate(
     """New rows, in raw units, drawn from the model."""
     from keras_ae import runtime
     from keras_ae.data.output import check_output, write_rows
-    from keras_ae.data.tables import TABLES
+    from keras_ae.files import as_cells
 
     check_output(out)
     model = runtime.load(artifact)
-    x = model.generate(n, label, seed)
-    is_table = model.schema is not None and out.suffix in TABLES
-    write_rows(out, model.table(x) if is_table else {"x": x}, model.columns)
+    write_rows(out, as_cells(model, model.generate(n, label, seed), out), model.columns)
 
 
 def _load(artifact: Path, provider: list[str] | None) -> Any:

@@ -6,6 +6,7 @@ from keras_ae.data.kinds import infer, schema_of
 from keras_ae.data.output import write_batches, write_rows
 from keras_ae.data.preprocessing import Statistics, fit_scaling
 from keras_ae.data.schema import Column, Schema
+from keras_ae.data.sequences import padded, unpadded
 from keras_ae.data.source import Source
 from keras_ae.data.sources import BUILTIN, load_source
 from keras_ae.data.splits import Splits, split
@@ -28,9 +29,11 @@ __all__ = [
     "fit_scaling",
     "infer",
     "load_source",
+    "padded",
     "read_batches",
     "read_rows",
     "split",
+    "unpadded",
     "write_batches",
     "write_rows",
 ]

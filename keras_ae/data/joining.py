@@ -7,22 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.arrow import ArrowTable, TableRows, table_of_dataset, table_of_files
+from keras_ae.data.arrow import ArrowTable, TableRows, naming, table_of_dataset, table_of_files
 from keras_ae.data.cells import Cells, read_cells
 from keras_ae.data.images import ImageRows
 from keras_ae.data.kinds import infer
+from keras_ae.data.nested import lists_among, series_of_arrow
 from keras_ae.data.schema import Schema, check_problems
+from keras_ae.data.sequences import are_padded, names_of, of_steps, padded
 from keras_ae.data.shards import cells_of_shards, check_columns, is_many
 from keras_ae.data.source import Source
 from keras_ae.data.splits import MOST
 from keras_ae.data.streams import as_labels, survey
-from keras_ae.data.tables import TABLES, Rows, as_numbers, check_input, csv_header, open_npz, read_rows
+from keras_ae.data.tables import (
+    TABLES,
+    Rows,
+    as_numbers,
+    check_finite,
+    check_input,
+    csv_header,
+    open_npz,
+    open_parquet,
+    read_rows,
+)
 from keras_ae.data.tfrecord import RecordRows
 from keras_ae.errors import CellError, InputError
 
 MEMORY_BYTES = 256 << 20
 """What is more is streamed: of text files and records their bytes count, of other tables 8 for each cell, of images 1
 for each value."""
+_NO_STREAM = "Series in the cells of a table are not streamed or skipped, and take no schema."
 _NOT_LOOKED_INTO = MEMORY_BYTES >> 6
 STREAMED = "files of .csv, .parquet or .tfrecord, images, or a pyarrow.dataset.Dataset"
 
@@ -65,6 +78,10 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
     """Files of rows, all of one ending; tables of many bytes are streamed."""
     name = name_of(path)
     if files[0].suffix in TABLES:
+        if holds_series(files[0], (*asked.drop, asked.labels)):
+            if stream or asked.schema is not None or asked.skip:
+                raise InputError(_NO_STREAM)
+            return of_series(name, _joined(files, asked.labels, asked.drop), asked.labels)
         size = sum(file.stat().st_size for file in files if file.exists())
         if stream or (stream is None and size > _NOT_LOOKED_INTO):
             table = table_of_files(name, files)
@@ -88,11 +105,40 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
         arrays = open_npz(files[0])
         if {"x_train", "x_test"} <= set(arrays):
             return with_test(name, *(arrays.get(key) for key in ("x_train", "y_train", "x_test", "y_test")))
-    return Source(name, _joined(files, asked.labels), labels=asked.labels)
+    return of_series(name, _joined(files, asked.labels), asked.labels)
+
+
+def of_series(name: str, rows: Rows, labels: str | None = None, test: Rows | None = None) -> Source:
+    """Rows (rows, steps, channels), some of which end before the last step, as series of different lengths; other rows
+    as they are.
+
+    Raises:
+        InputError: for NaN in rows that all go on to the last step: these are no such series.
+    """
+    parts = [part for part in (rows, test) if part is not None]
+    if not any(are_padded(part.x) for part in parts):
+        for part in parts:
+            check_finite(part.x, name)
+        return Source(name, replace(rows, channels=None), test, labels)
+    checked = [padded(part.x, name) for part in parts]
+    steps = max(x.shape[1] for x in checked)
+    channels = rows.channels or names_of(rows.x.shape[2])
+    of = [replace(part, x=of_steps(x, steps), channels=channels) for part, x in zip(parts, checked, strict=True)]
+    return Source(name, of[0], None if test is None else of[1], labels)
 
 
 def of_dataset(dataset: Any, asked: Asked, stream: bool | None) -> Source:
     """A `pyarrow.dataset.Dataset`."""
+    lists = lists_among(dataset.schema, [name for name in dataset.schema.names if name not in asked.drop])
+    if lists:
+        if stream or asked.schema is not None or asked.skip:
+            raise InputError(_NO_STREAM)
+        with naming("The data set"):
+            table = dataset.to_table(columns=[name for name in dataset.schema.names if name not in asked.drop])
+        y = None if asked.labels is None else np.array(table.column(asked.labels).to_pylist(), object)
+        series = series_of_arrow(table if y is None else table.drop_columns([asked.labels]), "The data set")
+        assert series is not None
+        return of_series("dataset", Rows(series[0], y, channels=series[1]), asked.labels)
     table = table_of_dataset(dataset)
     if stream or (stream is None and table.bytes > MEMORY_BYTES):
         return streamed(table, asked)
@@ -160,18 +206,31 @@ def of_reader(name: str, reader: ImageRows | RecordRows, labels: str | None, str
     return Source(name, Rows(np.concatenate([chunk.x for chunk in chunks]), y, columns), labels=labels)
 
 
-def _joined(files: list[Path], labels: str | None) -> Rows:
+def holds_series(file: Path, without: Sequence[str | None]) -> bool:
+    """Whether the columns of a .parquet that are not left out are lists of numbers, one of them at least."""
+    if file.suffix != ".parquet" or not file.is_file():
+        return False
+    with open_parquet(file, tuple(name for name in without if name is not None), numeric=False) as (opened, kept):
+        return bool(lists_among(opened.schema_arrow, kept))
+
+
+def _joined(files: list[Path], labels: str | None, without: tuple[str, ...] = ()) -> Rows:
     """Rows of numbers; columns of a table in the order of the first file."""
-    parts = [read_rows(file, labels=labels) for file in files]
+    parts = [read_rows(file, labels=labels, without=without) for file in files]
     first = parts[0]
     if len(parts) == 1:
         return first
     x = []
+    if any(part.x.ndim == 3 and (part.channels is not None or np.isnan(part.x).any()) for part in parts):
+        steps = max(part.x.shape[1] for part in parts if part.x.ndim == 3)
+        parts = [replace(part, x=of_steps(part.x, steps)) if part.x.ndim == 3 else part for part in parts]
     for file, part in zip(files, parts, strict=True):
+        if part.channels != first.channels:
+            raise InputError(f"{file} must have the columns of {files[0]}, in their order. Received: others.")
         if first.columns is not None:
             check_columns(file, part.columns or (), files[0], first.columns)
             x.append(part.x[:, [(part.columns or ()).index(name) for name in first.columns]])
-        elif part.x.shape[1:] != first.x.shape[1:] or part.columns is not None:
+        elif part.x.shape[1:] != parts[0].x.shape[1:] or part.columns is not None:
             raise InputError(
                 f"{file} must have rows of shape {first.x.shape[1:]}, as {files[0]} has. Received: {part.x.shape[1:]}."
             )
@@ -180,7 +239,7 @@ def _joined(files: list[Path], labels: str | None) -> Rows:
     y = [part.y for part in parts if part.y is not None]
     if y and len(y) < len(parts):
         raise InputError(f"All files must have labels, or none. Received: labels in {len(y)} of {len(parts)} files.")
-    return Rows(np.concatenate(x), np.concatenate(y) if y else None, first.columns)
+    return Rows(np.concatenate(x), np.concatenate(y) if y else None, first.columns, channels=first.channels)
 
 
 def with_test(
@@ -190,11 +249,11 @@ def with_test(
     assert x is not None
     assert x_test is not None
     rows, test = Rows(as_numbers(x, f"{name}, x_train"), y), Rows(as_numbers(x_test, f"{name}, x_test"), y_test)
-    if rows.x.shape[1:] != test.x.shape[1:]:
+    if rows.x.shape[1:] != test.x.shape[1:] and not (are_padded(rows.x) and are_padded(test.x)):
         raise InputError(
             f"{name}: x_train and x_test must have rows of one shape. Received: {rows.x.shape} and {test.x.shape}."
         )
     for part in (rows, test):
         if part.y is not None and len(part.y) != len(part.x):
             raise InputError(f"{name}: one label a row. Received: {len(part.y)} labels, {len(part.x)} rows.")
-    return Source(name, rows, test)
+    return of_series(name, rows, test=test)

@@ -152,6 +152,8 @@ def _as_arrow(column: np.ndarray) -> Any:
     if column.dtype != object:
         return pa.array(column)
     known = next((cell for cell in column if cell is not None), "")
+    if isinstance(known, np.ndarray):
+        return pa.array(list(column), pa.list_(pa.float32()))
     kind = pa.bool_() if isinstance(known, bool) else pa.float64() if isinstance(known, float | int) else pa.string()
     cells = column.tolist()
     return pa.array([cell if cell is None or kind != pa.string() else str(cell) for cell in cells], kind)

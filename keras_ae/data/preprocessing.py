@@ -45,13 +45,19 @@ def fit_scaling(x: np.ndarray) -> Statistics:
         squares += np.square(chunk).sum(axis=0)
     mean = total / len(x)
     deviation = np.sqrt(np.maximum(squares / len(x) - np.square(mean), 0.0))
+    scale, shared, constant = scales(mean + first, deviation)
+    return Statistics((mean + first).astype("float32"), scale.astype("float32"), shared, constant)
+
+
+def scales(mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, bool, tuple[int, ...]]:
+    """Scale of each feature by its mean and deviation, whether all share one, and which are constant, by flat index."""
     # What float32 can't tell from a constant is one.
-    moving = deviation > 1e-6 * np.maximum(np.abs(mean + first), 1e-30)
+    moving = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
     constant = tuple(int(i) for i in np.flatnonzero(~moving.ravel()))
     spread = deviation[moving]
     shared = spread.size == 0 or bool(np.median(spread) >= 0.1 * spread.max())
     if shared:
-        scale = np.full(x.shape[1:], np.sqrt(np.mean(np.square(spread))) if spread.size else 1.0)
+        scale = np.full(mean.shape, np.sqrt(np.mean(np.square(spread))) if spread.size else 1.0)
     else:
         scale = np.where(moving, deviation, 1.0)
-    return Statistics((mean + first).astype("float32"), scale.astype("float32"), shared, constant)
+    return scale, shared, constant

@@ -10,8 +10,20 @@ import numpy as np
 from keras_ae.data.arrow import is_dataset
 from keras_ae.data.cells import categories_of, cells_of, is_table
 from keras_ae.data.images import IMAGE_ENDINGS, images_of
-from keras_ae.data.joining import STREAMED, Asked, name_of, of_cells, of_dataset, of_files, of_reader, with_test
+from keras_ae.data.joining import (
+    STREAMED,
+    Asked,
+    name_of,
+    of_cells,
+    of_dataset,
+    of_files,
+    of_reader,
+    of_series,
+    with_test,
+)
+from keras_ae.data.nested import series_of_table
 from keras_ae.data.schema import Schema, as_given
+from keras_ae.data.sequences import is_ragged, padded
 from keras_ae.data.shards import is_many, shards
 from keras_ae.data.source import Source
 from keras_ae.data.tables import ENDINGS, Rows, as_numbers
@@ -30,9 +42,12 @@ def load_source(
     stream: bool | None = None,
 ) -> Source:
     """Loads `digits`, `mnist`, `fashion_mnist`, `cifar10`, a file (.npy, .npz, .csv, .parquet, .tfrecord), a folder or
-    a glob of such files or of images, a `pyarrow.dataset.Dataset`, an array, a DataFrame or a dictionary of columns.
+    a glob of such files or of images, a `pyarrow.dataset.Dataset`, an array, a DataFrame or a dictionary of columns, or
+    a list of series, (steps, channels) each.
 
-    A table may have categories, booleans, dates and missing cells; kinds follow from the cells (`keras_ae.data.infer`).
+    Series of different lengths are also an array (rows, steps, channels) with NaN behind the end of each, and a table
+    whose cells are lists of numbers (`keras_ae.data.nested`). A table may have categories, booleans, dates and missing
+    cells; kinds follow from the cells (`keras_ae.data.infer`).
 
     Args:
         source: by name, path or as it is.
@@ -54,9 +69,17 @@ def load_source(
         return _windows(source, windowing, labels, schema, drop, skip)
     schema = as_given(schema) if isinstance(schema, Mapping) else schema
     asked = Asked(labels, schema, tuple(drop), skip)
+    if is_ragged(source):
+        source = _array_of(source)
     if is_table(source):
         if stream:
             raise InputError(f"A stream must be of {STREAMED}. Received: a table in memory.")
+        if schema is None and not skip:
+            kept = {name: source[name] for name in asked.kept(_names(source), "The table")}
+            series = series_of_table(kept)
+            if series is not None:
+                y = None if labels is None else np.asarray(source[labels])
+                return of_series("table", Rows(series[0], y, channels=series[1]), labels)
         if not isinstance(schema, Schema):
             left_out = (*asked.drop, labels)
             known = {name: of for name, of in categories_of(source).items() if name not in left_out}
@@ -81,7 +104,7 @@ def load_source(
     if labels is not None:
         raise InputError(f"`labels` must be a column of a table. Received: {labels!r} for another source.")
     if isinstance(source, np.ndarray):
-        return Source("array", Rows(as_numbers(source, "The array")))
+        return of_series("array", Rows(as_numbers(source, "The array")))
     if str(source) in BUILTIN:
         return BUILTIN[str(source)]()
     assert path is not None
@@ -99,6 +122,17 @@ def files_of(source: str | Path) -> list[Path]:
     """
     files = shards(source, (*ENDINGS, *RECORD_ENDINGS, *IMAGE_ENDINGS))
     return [file for file in files if file.suffix.lower() in IMAGE_ENDINGS] or files
+
+
+def _array_of(series: Any) -> np.ndarray:
+    """A list of series as one array: of numbers alone where all are (steps,) and of one length."""
+    x = padded(series, "The list")
+    is_flat = np.ndim(series[0]) == 1 and np.isfinite(x).all()
+    return x[..., 0] if is_flat else x
+
+
+def _names(table: Any) -> list[str]:
+    return [str(name) for name in (table if isinstance(table, Mapping) else table.columns)]
 
 
 def _windows(

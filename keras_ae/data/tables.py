@@ -5,12 +5,14 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from keras_ae.data.nested import lists_among, series_of_arrow
+from keras_ae.data.sequences import are_padded
 from keras_ae.errors import CellError, InputError, MissingExtra
 
 TABLES = (".csv", ".parquet")
@@ -33,6 +35,7 @@ class Rows:
         skipped: whether rows that can't be used were left out.
         windowing: how x was cut from a series, where it is windows.
         groups: (rows,), of rows that belong together and are not to be split.
+        channels: names, where x is series of different lengths, (rows, steps, channels) with NaN behind each.
     """
 
     x: np.ndarray
@@ -43,6 +46,7 @@ class Rows:
     skipped: bool = False
     windowing: Any = None
     groups: np.ndarray | None = None
+    channels: tuple[str, ...] | None = None
 
 
 def read_rows(path: Path, key: str | None = None, labels: str | None = None, without: tuple[str, ...] = ()) -> Rows:
@@ -251,7 +255,7 @@ def _read_parquet(path: Path, labels: str | None, without: tuple[str, ...]) -> R
         if labels is None:
             return rows
         y = np.array(file.read(columns=[labels]).column(0).to_pylist(), dtype=object)
-        return Rows(rows.x, y, rows.columns)
+        return replace(rows, y=y)
 
 
 @contextmanager
@@ -273,7 +277,8 @@ def open_parquet(
             if labels is not None and labels not in names:
                 raise InputError(f"{path} must have a column {labels!r} for labels. Received: {', '.join(names)}.")
             fields = [field for field in file.schema_arrow if field.name not in without]
-            for field in fields:
+            lists = lists_among(file.schema_arrow, [field.name for field in fields])
+            for field in fields if not lists else ():
                 kind = field.type
                 if numeric and not (
                     pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
@@ -287,9 +292,12 @@ def open_parquet(
 
 
 def parquet_rows(path: Path, table: Any, start: int | None = None) -> Rows:
-    """Rows of a pyarrow table or record batch."""
+    """Rows of a pyarrow table or record batch, or the series that lie in its cells."""
     import pyarrow as pa
 
+    series = series_of_arrow(table, str(path))
+    if series is not None:
+        return Rows(series[0], channels=series[1])
     columns = tuple(table.schema.names)
     stacked = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy(False) for column in table.columns])
     x = as_numbers(stacked, str(path), columns, start)
@@ -301,7 +309,8 @@ def as_numbers(
     x: np.ndarray, where: str, columns: tuple[str, ...] | None = None, start: int | None = None
 ) -> np.ndarray:
     """uint8 as it is, other numbers as float32, after checking kind, size and finiteness; `start` is the number of the
-    first row where x is one batch of several.
+    first row where x is one batch of several. Where series (rows, steps, channels) end in NaN, it may stand for what is
+    missing: whether a model takes such series is for that to say.
     """
     if x.ndim < 1 or x.dtype.kind not in "biuf":
         raise InputError(f"{where} must hold an array of numbers (rows, ...). Received: {x.dtype} of shape {x.shape}.")
@@ -316,6 +325,10 @@ def as_numbers(
         return x
     with np.errstate(over="ignore"):
         numbers = np.ascontiguousarray(x, dtype="float32")
+    if are_padded(numbers):
+        missing = np.isnan(numbers)
+        check_finite(np.where(missing, np.float32(0), numbers), where, columns, start)
+        return np.where(missing, np.float32(np.nan), numbers)  # of one sign and payload, so that hashes agree
     check_finite(numbers, where, columns, start)
     return numbers
 

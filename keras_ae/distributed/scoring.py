@@ -70,6 +70,8 @@ def run_files(
     check_alarms(model, function, alpha=alpha)
     if model.windowing is not None and function != "decode":
         raise InputError("Rows of a time series hang together, and are not divided. Received: a model of windows.")
+    if model.sequences is not None and function != "decode":
+        raise InputError("Ray scores rows of cells that are single values. Received: a model of series.")
     for name, number in (("workers", workers), ("batch_rows", batch_rows)):
         if number is not None and number < 1:
             raise InputError(f"`{name}` must be at least 1. Received: {number}.")

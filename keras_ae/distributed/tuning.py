@@ -179,10 +179,13 @@ def _measured(fitted: Any, objective: str, seed: int) -> float:
     )
     train, test = splits.train, splits.validation
     bound = density_bound(model) if metric == "likelihood" else None
-    if fitted.manifest.get("table"):
+    if fitted.manifest.get("table") or fitted.manifest.get("sequences"):
         if metric != "reconstruction":
-            raise InputError(f"The objective of a table with cells other than numbers is rmse. Received: {objective}.")
-        return float(fitted.manifest["metrics"]["rmse_validation"])  # of features, over cells that are there
+            raise InputError(
+                "The objective of a table with cells other than numbers, or of series of different lengths, is rmse. "
+                f"Received: {objective}."
+            )
+        return float(fitted.manifest["metrics"]["rmse_validation"])  # over what is there
     found = evaluate(
         train,
         test,

@@ -65,13 +65,9 @@ class PCAMixture:
         """Scores (rows, latent_dim)."""
         return self._components.encode(scaled, self.latent_dim)
 
-    def squared_errors(self, scaled: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Mean squared error (rows,) of each row's reconstruction, in raw units."""
-        parts = [
-            np.square((block - self._valid(self._components.decode(self.encode(block)))) * scale).mean(axis=1)
-            for block in blocks(scaled)
-        ]
-        return np.concatenate(parts)
+    def reconstruct(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled rows from their scores."""
+        return np.concatenate([self._valid(self._components.decode(self.encode(block))) for block in blocks(scaled)])
 
     def sample(self, n: int) -> np.ndarray:
         """Decoded draws from the mixture, scaled rows (n, features)."""

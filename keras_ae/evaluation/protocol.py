@@ -46,6 +46,7 @@ def evaluate(
     *,
     latent_dim: int,
     reconstructed: tuple[np.ndarray, np.ndarray] | None = None,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
     z: tuple[np.ndarray, np.ndarray] | None = None,
     labels: tuple[np.ndarray, np.ndarray] | None = None,
     anomalous: np.ndarray | None = None,
@@ -72,6 +73,7 @@ def evaluate(
         samples: raw rows that the model generated; at least half as many as `test`, to lose no power.
         latent_dim: numbers in z, and so the size of the baseline.
         reconstructed: AE(x) of `train` and of `test`, raw.
+        known: which features of `train` and of `test` an error of reconstruction is of, bool; by default all.
         z: latents (rows, ...) of `train` and of `test`.
         labels: classes (rows,) of `train` and of `test`. They also teach the features that fidelity is measured in.
         anomalous: which of `test` are anomalies, bool (rows,); by default none is. Only the two metrics of anomalies
@@ -125,21 +127,31 @@ def evaluate(
     components = Components(x, latent_dim, seed)
     of_scaled = (lambda rows: rows) if valid is None else (lambda rows: units(valid(units.undo(rows))))
     baseline = PCAMixture(components, x, latent_dim, mixture_components, seed, of_scaled)
+
+    def errors_of_baseline(scaled: np.ndarray, scale: Any, which: np.ndarray | None = None) -> np.ndarray:
+        return reconstruction.squared_errors(scaled * scale, baseline.reconstruct(scaled) * scale, which)
+
     numbers: Table = {}
     if "reconstruction" in chosen and reconstructed is not None:
         progress("reconstruction", 0.1)
-        for name, rows, scaled, rebuilt in (
-            ("rmse_train", train, x, reconstructed[0]),
-            ("rmse_test", test[normal], held_out, reconstructed[1][normal]),
+        for name, rows, scaled, rebuilt, which in (
+            ("rmse_train", train, x, reconstructed[0], None if known is None else known[0]),
+            (
+                "rmse_test",
+                test[normal],
+                held_out,
+                reconstructed[1][normal],
+                None if known is None else known[1][normal],
+            ),
         ):
             numbers[name] = {
-                "model": reconstruction.rmse(reconstruction.squared_errors(rows, rebuilt), seed),
-                "baseline": reconstruction.rmse(baseline.squared_errors(scaled, units.scale), seed),
+                "model": reconstruction.rmse(reconstruction.squared_errors(rows, rebuilt, which), seed),
+                "baseline": reconstruction.rmse(errors_of_baseline(scaled, units.scale, which), seed),
             }
     if "anomaly" in chosen and given["score"] is not None:
         progress("anomalies", 0.15)
         own = anomaly.ranking(given["score"], ~normal, seed)
-        linear = anomaly.ranking(baseline.squared_errors(units(test), np.ones_like(units.scale)), ~normal, seed)
+        linear = anomaly.ranking(errors_of_baseline(units(test), np.float32(1)), ~normal, seed)
         numbers |= {name: {"model": own[name], "baseline": linear[name]} for name in own}
     if "false_positives" in chosen and given["p_value"] is not None:
         rate = anomaly.false_positive_rate(given["p_value"][normal], alpha)

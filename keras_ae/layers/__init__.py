@@ -5,7 +5,7 @@ from keras_ae.layers.bounds import FlowPriorLoss, HierarchicalPriorLoss, Importa
 from keras_ae.layers.calibration import ConformalPValue, LogarithmicPool
 from keras_ae.layers.capacity import CapacityKLLoss
 from keras_ae.layers.codebooks import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
-from keras_ae.layers.columns import ColumnLoss, ColumnScaling, Filled
+from keras_ae.layers.columns import ColumnLoss, ColumnScaling, Filled, Incomplete
 from keras_ae.layers.detection import AnomalyScore
 from keras_ae.layers.flows import AutoregressiveFlow
 from keras_ae.layers.jacobian import JacobianLoss, MaskedRMSELoss
@@ -33,6 +33,15 @@ from keras_ae.layers.regularizers import (
     TotalCorrelationLoss,
 )
 from keras_ae.layers.scaling import Binarize, Counts, LogCounts, Proportions, Scaling, UnitInterval
+from keras_ae.layers.sequences import (
+    LastStep,
+    LengthLoss,
+    SequenceLoss,
+    SequenceRMSELoss,
+    SequenceScaling,
+    StepMask,
+    ValuesOnly,
+)
 from keras_ae.layers.sparse import TopK
 from keras_ae.layers.spherical import VonMisesFisher, VonMisesFisherKLLoss
 
@@ -67,9 +76,12 @@ __all__ = [
     "GumbelSoftmax",
     "HierarchicalPriorLoss",
     "ImportanceWeightedLoss",
+    "Incomplete",
     "JacobianLoss",
     "KLDivergenceLoss",
     "KLSparsityLoss",
+    "LastStep",
+    "LengthLoss",
     "Likelihood",
     "LogarithmicPool",
     "LogCounts",
@@ -83,11 +95,16 @@ __all__ = [
     "SaltAndPepperNoise",
     "Sampling",
     "Scaling",
+    "SequenceLoss",
+    "SequenceRMSELoss",
+    "SequenceScaling",
     "SlicedWassersteinLoss",
+    "StepMask",
     "StudentTLoss",
     "TopK",
     "TotalCorrelationLoss",
     "UnitInterval",
+    "ValuesOnly",
     "VampPriorLoss",
     "VectorQuantizer",
     "VonMisesFisher",

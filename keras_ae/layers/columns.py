@@ -18,12 +18,22 @@ from keras_ae.layers.latents import bound_log_var, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 
 
+class Incomplete(keras.layers.Layer):
+    """Scaling of rows that may lack values, which are NaN in scaled units too."""
+
+    epsilon_dim = 0
+    """Noise that `generate` takes beside the prior's."""
+
+    def comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
+        """x and x_hat, for scores: beside what is missing an error of none."""
+        return _filled(scaled), ops.where(ops.isnan(scaled), ops.zeros_like(x_hat), x_hat)
+
+
 @keras.saving.register_keras_serializable(package="keras_ae")
-class ColumnScaling(keras.layers.Layer):
+class ColumnScaling(Incomplete):
     """Raw rows (batch, columns), NaN where a cell is missing, as features (batch, size); and with `inverse=True` back.
 
-    Features of a missing cell are NaN: `filled` puts 0 in their place, what is usual for a number, where a network or
-    a distance needs one.
+    Features of a missing cell are NaN: where a network or a distance needs a number, 0 is usual.
 
     Args:
         schema: what `Schema.describe` gave, with the statistics of training rows.
@@ -40,15 +50,7 @@ class ColumnScaling(keras.layers.Layer):
         """Of each column (columns,): what counts as a difference of one."""
         return np.array([column.scale for column in self.schema.columns], "float32")
 
-    def filled(self, scaled: Any) -> Any:
-        """Features without NaN."""
-        return _filled(scaled)
-
-    def known(self, scaled: Any, x_hat: Any) -> Any:
-        """x_hat where x is known, and 0 where it is missing: beside `filled` an error of none."""
-        return ops.where(ops.isnan(scaled), ops.zeros_like(x_hat), x_hat)
-
-    def by_column(self, of_features: Any) -> Any:
+    def by_raw(self, of_features: Any, scaled: Any) -> Any:
         """Sums over the features of each column: (batch, columns)."""
         kernel = np.equal.outer(np.array(self.layout.column), np.arange(self.raw_shape[0])).astype("float32")
         return ops.matmul(of_features, kernel)
@@ -175,7 +177,7 @@ class ColumnLoss(Likelihood):
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         (x_numbers, x_flags, x_levels), (numbers, flags, levels) = self._parts(x), self._parts(params)
-        log_var = ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), _LEAST_LOG_VAR)
+        log_var = ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), LEAST_LOG_VAR)
         parts = [log_normal(x_numbers, numbers, log_var), x_flags * flags - ops.softplus(flags)]
         if self.levels:
             parts.append(x_levels * self._log_softmax(levels))
@@ -186,7 +188,7 @@ class ColumnLoss(Likelihood):
         to first order.
         """
         middle = self.gaussian + self.bernoulli
-        p = np.clip(mean, _RARE, 1.0 - _RARE)
+        p = np.clip(mean, RARE, 1.0 - RARE)
         params, slope = mean.copy(), np.ones_like(mean)
         flags = slice(self.gaussian, middle)
         params[flags], slope[flags] = np.log(p[flags] / (1 - p[flags])), 1.0 / (p[flags] * (1 - p[flags]))
@@ -203,7 +205,7 @@ class ColumnLoss(Likelihood):
 
 
 _LOGIT = 30.0
-_LEAST_LOG_VAR = math.log(1e-3)
+LEAST_LOG_VAR = math.log(1e-3)
 """Of a number, in units of its deviation: one that others tell exactly must not outweigh all else."""
-_RARE = 0.02
+RARE = 0.02
 """Least probability that the start of training tells apart."""

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.latents import flat
 from keras_ae.layers.neighbours import Fitted, LocalOutlierFactor, Neighbours, limited, share_of
 
 EXACT = ("anomaly_score", "log_prior")
@@ -53,10 +54,12 @@ class AnomalyScore(Fitted):
         features: of one row, flattened.
         latents: of one row, flattened.
         rows: in the bank of training rows; with 0 there is none, and error and prior are the measures.
+        masked: NaN in x is what does not count: the error is the mean over the others, and distances take 0 for it.
     """
 
-    def __init__(self, features: int, latents: int, rows: int, **kwargs: Any) -> None:
+    def __init__(self, features: int, latents: int, rows: int, masked: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.masked = bool(masked)
         self.features, self.latents, self.rows = int(features), int(latents), int(rows)
         self.by_latents = self.features > MOST_FEATURES
         self.listens_to = MEASURES if self.rows else MEASURES[:2]
@@ -80,25 +83,37 @@ class AnomalyScore(Fitted):
         )
 
     @classmethod
-    def fitted(cls, train: list[np.ndarray], held_out: list[np.ndarray], keep_rows: bool = True) -> "AnomalyScore":
+    def fitted(
+        cls, train: list[np.ndarray], held_out: list[np.ndarray], keep_rows: bool = True, masked: bool = False
+    ) -> "AnomalyScore":
         """A layer for normal rows like these.
 
         Args:
             train: x, x_hat, z and log_prior of the bank: rows that were trained on.
             held_out: of rows that were not, by which the measures are standardized.
             keep_rows: have a bank.
+            masked: as of the layer.
         """
         x, _, z, log_prior = train
-        layer = cls(math.prod(x.shape[1:]), math.prod(z.shape[1:]), len(x) if keep_rows else 0, name=EXACT[0])
+        layer = cls(math.prod(x.shape[1:]), math.prod(z.shape[1:]), len(x) if keep_rows else 0, masked, name=EXACT[0])
         layer.build()
         if keep_rows:
-            bank, unseen = (np.asarray(limited(part[2 if layer.by_latents else 0])) for part in (train, held_out))
+            bank, unseen = (
+                np.asarray(limited(np.nan_to_num(part[2 if layer.by_latents else 0], nan=0.0)))
+                for part in (train, held_out)
+            )
             units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank)
             layer.nearest.fit(bank / units)
             layer.outlier_factor.fit(bank / np.sqrt(units))
             layer.put(units=units, near=_NEAR * layer.nearest.typical(unseen / units))
-        square = np.square(np.asarray(limited(held_out[0]), "float64")).mean()
-        error = np.square(np.asarray(limited(held_out[0]) - limited(held_out[1]), "float64")).mean(axis=0)
+        known = ~np.isnan(held_out[0].reshape(len(held_out[0]), -1))
+        observed, expected = (np.asarray(limited(np.nan_to_num(part, nan=0.0)), "float64") for part in held_out[:2])
+        square = np.square(observed[known]).mean()
+        error = np.where(known, np.square(observed - expected), 0.0)
+        # Of a feature that no held-out row has, the error is as usual.
+        error = np.where(
+            known.any(axis=0), error.sum(axis=0) / np.maximum(known.sum(axis=0), 1), error.sum() / known.sum()
+        )
         layer.put(
             variance=np.maximum(error, max(_FLOOR * error.mean(), _EXACT * square, 1e-30)),
             highest_log_prior=np.max(log_prior),
@@ -119,11 +134,21 @@ class AnomalyScore(Fitted):
         """Natural logarithms of the measures (batch, measures), and how each divides among features, (batch, features)
         of each."""
         x, x_hat, z, log_prior = inputs
+        if self.masked:
+            missing = ops.isnan(x)
+            known = flat(ops.where(missing, ops.zeros_like(x), ops.ones_like(x)))
+            x = ops.where(missing, ops.zeros_like(x), x)
         x, x_hat, z = limited(x), limited(x_hat), limited(z)
-        squares = ops.square(x - x_hat) / self.variance
-        error = ops.sqrt(ops.mean(squares, axis=-1) + _FLOOR)
-        # Where x_hat is x but for rounding, no feature has a larger part in that than another.
-        of_error = share_of(squares + _FLOOR)
+        if self.masked:
+            squares = known * ops.square(x - x_hat) / self.variance
+            mean = ops.sum(squares, axis=-1) / ops.maximum(ops.sum(known, axis=-1), 1.0)
+            of_error = share_of(squares + _FLOOR * known)
+        else:
+            squares = ops.square(x - x_hat) / self.variance
+            mean = ops.mean(squares, axis=-1)
+            # Where x_hat is x but for rounding, no feature has a larger part in that than another.
+            of_error = share_of(squares + _FLOOR)
+        error = ops.sqrt(mean + _FLOOR)
         below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
         prior = ops.sqrt(1.0 + 2.0 * below)
         if not self.rows:
@@ -156,7 +181,8 @@ class AnomalyScore(Fitted):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "features": self.features, "latents": self.latents, "rows": self.rows}
+        sizes = {"features": self.features, "latents": self.latents, "rows": self.rows}
+        return {**super().get_config(), **sizes, "masked": self.masked}
 
 
 def _relative_deviations(bank: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ class RMSELoss(LossLayer):
             all features, `D log RMSE + D/2 (1 + log 2 pi)` nats per sample for D features. With GaussianKLLoss this is
             the negative ELBO, with nothing to tune (Rybkin, Daniilidis and Levine 2021, "Simple and effective VAE
             training with calibrated decoders", section 3).
-        skip_missing: leave out values of x that are NaN.
+        skip_missing: leave out values of x that are NaN; the mean is over the others.
 
     Raises:
         ValueError: for an unknown reduction, for calibrated noise per sample, for shapes that differ.
@@ -137,17 +137,21 @@ class RMSELoss(LossLayer):
 
     def call(self, x: Any, x_hat: Any) -> Any:
         check_same_shape("RMSELoss", ("x", "x_hat"), x, x_hat)
-        known = ops.cast(x, "float32")
+        given = ops.cast(x, "float32")
         if self.skip_missing:
-            known = ops.where(ops.isnan(known), ops.cast(x_hat, "float32"), known)
-        error = ops.square(known - ops.cast(x_hat, "float32"))
+            known = ops.cast(ops.equal(given, given), "float32")
+            given = ops.where(known > 0, given, ops.cast(x_hat, "float32"))
+        error = ops.square(given - ops.cast(x_hat, "float32"))
         if self.calibrated:
             features = math.prod(x.shape[1:])
             mse = ops.maximum(global_mean(error), _RMSE_FLOOR**2)
             self.add_term(features / 2 * (ops.log(mse) + 1 + math.log(2 * math.pi)), x)
             return x_hat
         by_batch = self.reduction == "batch"
-        mse = global_mean(error) if by_batch else ops.mean(error, axis=tuple(range(1, len(x.shape))))
+        mean = global_mean if by_batch else lambda of: ops.mean(of, axis=tuple(range(1, len(x.shape))))
+        mse = mean(error)
+        if self.skip_missing:
+            mse = mse / ops.maximum(mean(known), 1e-30)
         # The root's derivative is infinite at 0; the inner `where` keeps that branch out of the gradient too.
         positive = ops.not_equal(mse, 0)  # or NaN, which must not pass for 0
         root = ops.where(positive, ops.sqrt(ops.where(positive, mse, 1.0)), 0.0)

@@ -122,9 +122,12 @@ class VonMisesFisherKLLoss(LossLayer):
     def build(self, natural_shape: Any) -> None:
         _check_sphere("VonMisesFisherKLLoss", natural_shape)
 
-    def call(self, natural: Any) -> Any:
+    def of_rows(self, natural: Any) -> Any:
+        """The KL of each row, (batch,) nats."""
         _, kappa = _directed(natural)
         log_masses, total, cosine = _log_masses(kappa, natural.shape[-1])
-        expected = ops.sum(ops.exp(log_masses) * (cosine - 1.0), axis=-1)
-        self.add_term(ops.mean(kappa[:, 0] * expected - total), natural)
+        return kappa[:, 0] * ops.sum(ops.exp(log_masses) * (cosine - 1.0), axis=-1) - total
+
+    def call(self, natural: Any) -> Any:
+        self.add_term(ops.mean(self.of_rows(natural)), natural)
         return natural

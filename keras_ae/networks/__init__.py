@@ -2,6 +2,8 @@
 
 An encoder's signature is `(input_shape, latent_dim, gaussian=False, **its options)`, a decoder's
 `(output_shape, latent_dim, output_activation=None, parameters=1, **the same options)`; NETWORKS pairs them by name.
+What follows from the rows and is no option goes by keyword alone: `padded` for series of different lengths, `columns`
+for the features of a table.
 """
 
 from collections.abc import Callable
@@ -28,6 +30,7 @@ from keras_ae.networks.sequences import (
     tcn_decoder,
     tcn_encoder,
 )
+from keras_ae.networks.tabular import tabular_decoder, tabular_encoder
 from keras_ae.networks.transformer import PositionEmbedding, transformer_decoder, transformer_encoder
 
 
@@ -40,6 +43,7 @@ class Network(NamedTuple):
 
 NETWORKS = {
     "dense": Network(dense_encoder, dense_decoder),
+    "tabular": Network(tabular_encoder, tabular_decoder),
     "conv": Network(conv_encoder, conv_decoder),
     "resnet": Network(resnet_encoder, resnet_decoder),
     "transformer": Network(transformer_encoder, transformer_decoder),
@@ -82,6 +86,8 @@ __all__ = [
     "resnet_decoder",
     "resnet_encoder",
     "start_from_pca",
+    "tabular_decoder",
+    "tabular_encoder",
     "tcn_decoder",
     "tcn_encoder",
     "transformer_decoder",

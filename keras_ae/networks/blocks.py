@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_ae.layers import StepMask
+
 CONV = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
 TRANSPOSE = {1: keras.layers.Conv1DTranspose, 2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
 _CROP = {1: keras.layers.Cropping1D, 2: keras.layers.Cropping2D, 3: keras.layers.Cropping3D}
@@ -36,9 +38,9 @@ def with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def spatial(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """`with_channels`; ValueError unless there are 1 to 3 spatial axes."""
-    full = with_channels(shape)
+def spatial(name: str, shape: tuple[int, ...], padded: bool = False) -> tuple[int, ...]:
+    """`with_channels`; ValueError unless there are 1 to 3 spatial axes. What is padded is a sequence, however short."""
+    full = shape if padded else with_channels(shape)
     if len(full) - 1 not in CONV:
         raise ValueError(f"`{name}` must have 1 to 3 spatial axes. Received: {shape}.")
     return full
@@ -80,7 +82,32 @@ def pad(h: Any, multiple: int, name: str) -> Any:
     return _PAD[len(missing)](missing[0] if len(missing) == 1 else missing, name=name)(h)
 
 
-def residual_block(h: Any, kernel_size: int, activation: str, name: str, dilation: int = 1) -> Any:
+class Mask:
+    """Keeps a network from looking behind the end of each series: the layers that it gives set what is there to zero.
+
+    Args:
+        x: the encoder's input, features (batch, steps, channels + 1), of which the last says which steps are there;
+            where it is not `padded` no layer is made.
+        padded: whether it does.
+    """
+
+    def __init__(self, x: Any, padded: bool) -> None:
+        self.steps = StepMask(name="mask")(x) if padded else None
+
+    def __call__(self, h: Any, name: str) -> Any:
+        """H (batch, steps, width), 0 behind the end."""
+        return h if self.steps is None else keras.layers.Multiply(name=f"{name}_there")([h, self.steps])
+
+    def shrink(self, by: int, name: str) -> None:
+        """Of a step in place of so many, which is there where one of them is."""
+        if self.steps is not None:
+            padded = pad(self.steps, by, f"{name}_mask_pad")
+            self.steps = keras.layers.MaxPooling1D(by, name=f"{name}_mask")(padded)
+
+
+def residual_block(
+    h: Any, kernel_size: int, activation: str, name: str, dilation: int = 1, mask: Mask | None = None
+) -> Any:
     """The sum of h (batch, ..., channels) and conv(act(conv(act(norm(h))))) (He et al. 2016, "Identity mappings in deep
     residual networks", figure 4e). The second convolution starts at zero, so that the block starts as the identity.
     """
@@ -88,6 +115,7 @@ def residual_block(h: Any, kernel_size: int, activation: str, name: str, dilatio
     out = keras.layers.LayerNormalization(name=f"{name}_norm")(h)
     for i, start in enumerate(("he_uniform", "zeros")):
         out = keras.layers.Activation(activation, name=f"{name}_activation_{i}")(out)
+        out = out if mask is None else mask(out, f"{name}_{i}")
         out = CONV[rank](
             width,
             kernel_size,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_ae.networks.blocks import CONV, TRANSPOSE, check_widths, crop, halvings, reshaped, spatial
+from keras_ae.networks.blocks import CONV, TRANSPOSE, Mask, check_widths, crop, halvings, reshaped, spatial
 from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 FILTERS = (32, 64)
@@ -19,6 +19,8 @@ def conv_encoder(
     kernel_size: int = 3,
     activation: str = "relu",
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """Strided convolutions from `x` (batch, *input_shape) to z (batch, latent_dim).
 
@@ -31,17 +33,21 @@ def conv_encoder(
         kernel_size: of the convolutions.
         activation: of the convolutions.
         linear: add the linear path (see `keras_ae.networks.linear`).
+        padded: x is features of series of different lengths (`keras_ae.layers.SequenceScaling`).
 
     Raises:
         ValueError: for filters that are not positive, or an input of more than three spatial axes.
     """
-    shape = spatial("input_shape", input_shape)
+    shape = spatial("input_shape", input_shape, padded)
     x = keras.Input(input_shape, name="x")
     h = reshaped(x, shape, "channels")
+    mask = Mask(x, padded)
     for i, width in enumerate(check_widths("filters", filters)):
         h = CONV[len(shape) - 1](
             width, kernel_size, strides=2, padding="same", activation=activation, name=f"conv_{i}"
         )(h)
+        mask.shrink(2, f"conv_{i}")
+        h = mask(h, f"conv_{i}")
     features = keras.layers.Flatten(name="features")(h)
     return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
 
@@ -55,6 +61,8 @@ def conv_decoder(
     kernel_size: int = 3,
     activation: str = "relu",
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """The mirror of `conv_encoder`: from `z` (batch, latent_dim) to x_hat (batch, *output_shape).
 
@@ -67,11 +75,12 @@ def conv_decoder(
         kernel_size: of the convolutions.
         activation: of the convolutions.
         linear: add the linear path.
+        padded: as given to the encoder.
 
     Raises:
         ValueError: for filters that are not positive, or an output of more than three spatial axes.
     """
-    shape = spatial("output_shape", output_shape)
+    shape = spatial("output_shape", output_shape, padded)
     filters = check_widths("filters", filters)
     sizes = halvings(shape, len(filters))
     z = keras.Input((latent_dim,), name="z")
@@ -89,4 +98,6 @@ def conv_decoder(
             name="correction" if last else f"conv_{i}",
         )(h)
         h = crop(h, sizes[i], f"crop_{i}")
-    return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")
+    return keras.Model(
+        z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
+    )

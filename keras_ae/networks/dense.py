@@ -13,7 +13,8 @@ HIDDEN = (512, 256, 128)
 _NORMS = {"layer": keras.layers.LayerNormalization, "batch": keras.layers.BatchNormalization}
 
 
-def _stack(x: Any, widths: Sequence[int], activation: str, norm: str | None, dropout: float, residual: bool) -> Any:
+def stack(x: Any, widths: Sequence[int], activation: str, norm: str | None, dropout: float, residual: bool) -> Any:
+    """Hidden layers of these widths on x (batch, n); arguments are those of `dense_encoder`."""
     if norm is not None and norm not in _NORMS:
         raise ValueError(f"`norm` must be None or one of {', '.join(_NORMS)}. Received: {norm!r}.")
     if not 0 <= dropout < 1:
@@ -62,7 +63,7 @@ def dense_encoder(
     """
     x = keras.Input(input_shape, name="x")
     flat = keras.layers.Flatten(name="flatten")(x) if len(input_shape) > 1 else x
-    features = _stack(flat, hidden, activation, norm, dropout, residual)
+    features = stack(flat, hidden, activation, norm, dropout, residual)
     return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
 
 
@@ -96,7 +97,7 @@ def dense_decoder(
         ValueError: for widths that are not positive, an unknown norm, a dropout outside [0, 1).
     """
     z = keras.Input((latent_dim,), name="z")
-    features = _stack(z, tuple(hidden)[::-1], activation, norm, dropout, residual)
+    features = stack(z, tuple(hidden)[::-1], activation, norm, dropout, residual)
     start = correction_start(linear)
     size = math.prod(output_shape) * parameters
     correction = keras.layers.Dense(size, kernel_initializer=start, name="correction")(features)

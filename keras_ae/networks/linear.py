@@ -92,6 +92,7 @@ def output_head(
     activation: str | None,
     linear: bool,
     parameters: int = 1,
+    biased: bool = False,
 ) -> Any:
     """x_hat = activation(linear(z) + features), the activation over all features, shaped as one observation.
 
@@ -103,6 +104,7 @@ def output_head(
         activation: of the flattened features: None, "softmax", "sigmoid", ...
         linear: keep the linear path.
         parameters: numbers that a feature has in the output, a last axis where they are more than one.
+        biased: give the linear path a bias for each feature, where features have no one mean to be centred by.
     """
     size = math.prod(output_shape) * parameters
     if features is None:
@@ -110,7 +112,7 @@ def output_head(
     else:
         flat = keras.layers.Flatten(name="flatten")(features) if len(features.shape) > 2 else features
         if linear:
-            flat = keras.layers.Add(name="sum")([flat, keras.layers.Dense(size, use_bias=False, name="linear")(z)])
+            flat = keras.layers.Add(name="sum")([flat, keras.layers.Dense(size, use_bias=biased, name="linear")(z)])
     if activation is not None:
         flat = keras.layers.Activation(activation, name="output")(flat)
     shape = (*output_shape, parameters) if parameters > 1 else output_shape
@@ -176,7 +178,7 @@ def start_from_pca(
     to_x.kernel.assign(rows)
     for layer, bias in (
         (_layer(encoder, "mean") or to_z, -pca.mean @ kernel),
-        (_layer(decoder, "correction") or to_x, mean),
+        (to_x if to_x.bias is not None else _layer(decoder, "correction"), mean),
     ):
         # The correction of a convolutional decoder has one bias a channel; its input is centred by Scaling anyway.
         if layer.bias is not None and tuple(layer.bias.shape) == bias.shape:

@@ -8,6 +8,7 @@ import keras
 from keras_ae.networks.blocks import (
     CONV,
     TRANSPOSE,
+    Mask,
     check_at_least,
     check_widths,
     crop,
@@ -29,6 +30,8 @@ def resnet_encoder(
     kernel_size: int = 3,
     activation: str = "relu",
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """Stages of one strided convolution and some residual blocks, from `x` (batch, *input_shape) to z (batch,
     latent_dim) (He et al. 2016, "Identity mappings in deep residual networks").
@@ -42,19 +45,23 @@ def resnet_encoder(
         kernel_size: of the convolutions.
         activation: of the blocks.
         linear: add the linear path (see `keras_ae.networks.linear`).
+        padded: x is features of series of different lengths (`keras_ae.layers.SequenceScaling`).
 
     Raises:
         ValueError: for filters or blocks that are not positive, or an input of more than three spatial axes.
     """
     check_at_least("blocks", blocks)
-    shape = spatial("input_shape", input_shape)
+    shape = spatial("input_shape", input_shape, padded)
     x = keras.Input(input_shape, name="x")
     h = reshaped(x, shape, "channels")
+    mask = Mask(x, padded)
     for i, width in enumerate(check_widths("filters", filters)):
         h = CONV[len(shape) - 1](width, kernel_size, strides=2, padding="same", name=f"conv_{i}")(h)
+        mask.shrink(2, f"conv_{i}")
         for j in range(blocks):
-            h = residual_block(h, kernel_size, activation, f"block_{i}_{j}")
-    h = keras.layers.Activation(activation, name="activation")(h)
+            h = residual_block(h, kernel_size, activation, f"block_{i}_{j}", mask=mask)
+        h = mask(h, f"stage_{i}")
+    h = mask(keras.layers.Activation(activation, name="activation")(h), "activation")
     features = keras.layers.Flatten(name="features")(h)
     return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
 
@@ -69,6 +76,8 @@ def resnet_decoder(
     kernel_size: int = 3,
     activation: str = "relu",
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """The mirror of `resnet_encoder`: from `z` (batch, latent_dim) to x_hat (batch, *output_shape).
 
@@ -82,12 +91,13 @@ def resnet_decoder(
         kernel_size: of the convolutions.
         activation: of the blocks.
         linear: add the linear path.
+        padded: as given to the encoder.
 
     Raises:
         ValueError: for filters or blocks that are not positive, or an output of more than three spatial axes.
     """
     check_at_least("blocks", blocks)
-    shape = spatial("output_shape", output_shape)
+    shape = spatial("output_shape", output_shape, padded)
     filters = check_widths("filters", filters)
     sizes = halvings(shape, len(filters))
     z = keras.Input((latent_dim,), name="z")
@@ -107,4 +117,6 @@ def resnet_decoder(
             name="correction" if last else f"conv_{i}",
         )(h)
         h = crop(h, sizes[i], f"crop_{i}")
-    return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")
+    return keras.Model(
+        z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
+    )

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_ae.networks.blocks import CONV, check_at_least, check_widths, reshaped, residual_block, sequence
+from keras_ae.layers import LastStep, StepMask
+from keras_ae.networks.blocks import CONV, Mask, check_at_least, check_widths, reshaped, residual_block, sequence
 from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 UNITS = (64,)
@@ -22,6 +23,7 @@ def recurrent_encoder(
     linear: bool = True,
     *,
     cell: str,
+    padded: bool = False,
 ) -> keras.Model:
     """Recurrent layers from `x` (batch, steps, channels) to z (batch, latent_dim), from their state after the last step
     (Srivastava et al. 2015, "Unsupervised learning of video representations using LSTMs").
@@ -33,6 +35,7 @@ def recurrent_encoder(
         units: of the recurrent layers, from x to z.
         linear: add the linear path (see `keras_ae.networks.linear`).
         cell: "lstm" (Hochreiter and Schmidhuber 1997) or "gru" (Cho et al. 2014).
+        padded: x is features of series of different lengths (`keras_ae.layers.SequenceScaling`).
 
     Raises:
         ValueError: for units that are not positive, or an observation that is no sequence.
@@ -41,7 +44,9 @@ def recurrent_encoder(
     h = reshaped(x, sequence("input_shape", input_shape), "channels")
     units = check_widths("units", units)
     for i, width in enumerate(units):
-        h = _CELLS[cell](width, return_sequences=i + 1 < len(units), name=f"{cell}_{i}")(h)
+        h = _CELLS[cell](width, return_sequences=padded or i + 1 < len(units), name=f"{cell}_{i}")(h)
+    if padded:
+        h = LastStep(name="last_step")(h, StepMask(name="mask")(x))
     return keras.Model(x, latent_head(x, h, latent_dim, gaussian, linear), name="encoder")
 
 
@@ -54,6 +59,7 @@ def recurrent_decoder(
     linear: bool = True,
     *,
     cell: str,
+    padded: bool = False,
 ) -> keras.Model:
     """The mirror of `recurrent_encoder`: z at every step, recurrent layers, and a linear map to the channels.
 
@@ -65,6 +71,7 @@ def recurrent_decoder(
         units: as given to the encoder, from x to z; the decoder takes them in reverse.
         linear: add the linear path.
         cell: "lstm" or "gru".
+        padded: as given to the encoder.
 
     Raises:
         ValueError: for units that are not positive, or an observation that is no sequence.
@@ -76,18 +83,20 @@ def recurrent_decoder(
         h = _CELLS[cell](width, return_sequences=True, name=f"{cell}_{i}")(h)
     start = correction_start(linear)
     h = keras.layers.Dense(channels * parameters, kernel_initializer=start, name="correction")(h)
-    return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")
+    return keras.Model(
+        z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
+    )
 
 
 lstm_encoder, lstm_decoder = (partial(build, cell="lstm") for build in (recurrent_encoder, recurrent_decoder))
 gru_encoder, gru_decoder = (partial(build, cell="gru") for build in (recurrent_encoder, recurrent_decoder))
 
 
-def _dilated(h: Any, steps: int, kernel_size: int, activation: str) -> Any:
+def _dilated(h: Any, steps: int, kernel_size: int, activation: str, mask: Mask | None = None) -> Any:
     """Residual blocks of dilations 1, 2, 4, ... until one block spans the sequence."""
     dilation, i = 1, 0
     while dilation == 1 or dilation * (kernel_size - 1) < steps:
-        h = residual_block(h, kernel_size, activation, f"block_{i}", dilation)
+        h = residual_block(h, kernel_size, activation, f"block_{i}", dilation, mask)
         dilation, i = dilation * 2, i + 1
     return keras.layers.Activation(activation, name="activation")(h)
 
@@ -100,6 +109,8 @@ def tcn_encoder(
     kernel_size: int = 3,
     activation: str = "relu",
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """Dilated residual convolutions over `x` (batch, steps, channels), not causal, to z (batch, latent_dim) (Bai et al.
     2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence modeling", section 3).
@@ -112,6 +123,7 @@ def tcn_encoder(
         kernel_size: of the convolutions, at least 2; there are as many blocks as it takes to span all steps.
         activation: of the blocks.
         linear: add the linear path (see `keras_ae.networks.linear`).
+        padded: x is features of series of different lengths (`keras_ae.layers.SequenceScaling`).
 
     Raises:
         ValueError: for filters or kernels that make no sense, or an observation that is no sequence.
@@ -121,7 +133,8 @@ def tcn_encoder(
     steps, channels = sequence("input_shape", input_shape)
     x = keras.Input(input_shape, name="x")
     h = CONV[1](filters, 1, name="widen")(reshaped(x, (steps, channels), "channels"))
-    h = _dilated(h, steps, kernel_size, activation)
+    mask = Mask(x, padded)
+    h = mask(_dilated(h, steps, kernel_size, activation, mask), "activation")
     features = keras.layers.Flatten(name="features")(h)
     return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
 
@@ -135,6 +148,8 @@ def tcn_decoder(
     kernel_size: int = 3,
     activation: str = "relu",
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """The mirror of `tcn_encoder`: from `z` (batch, latent_dim) to x_hat (batch, *output_shape).
 
@@ -147,6 +162,7 @@ def tcn_decoder(
         kernel_size: of the convolutions, at least 2.
         activation: of the blocks.
         linear: add the linear path.
+        padded: as given to the encoder.
 
     Raises:
         ValueError: for filters or kernels that make no sense, or an observation that is no sequence.
@@ -159,4 +175,6 @@ def tcn_decoder(
     h = _dilated(h, steps, kernel_size, activation)
     start = correction_start(linear)
     h = CONV[1](channels * parameters, 1, kernel_initializer=start, name="correction")(h)
-    return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")
+    return keras.Model(
+        z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_ae.networks.blocks import CONV, TRANSPOSE, check_at_least, crop, pad, reshaped, spatial
+from keras_ae.networks.blocks import CONV, TRANSPOSE, Mask, check_at_least, crop, pad, reshaped, spatial
 from keras_ae.networks.linear import correction_start, latent_head, output_head
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 64, 2, 4
@@ -26,16 +26,19 @@ class PositionEmbedding(keras.layers.Layer):
         return input_shape
 
 
-def _blocks(h: Any, depth: int, heads: int) -> Any:
+def _blocks(h: Any, depth: int, heads: int, mask: Any = None) -> Any:
+    """Attention among tokens h (batch, tokens, width), to those alone that a mask (batch, tokens, 1) has."""
     width = h.shape[-1]
     if width % heads:
         raise ValueError(f"`width` must be a multiple of `heads`. Received: {width} and {heads}.")
     h = PositionEmbedding(name="position")(h)
+    # (batch, 1, tokens): to each token the same others.
+    seen = None if mask is None else keras.layers.Permute((2, 1), name="seen")(mask)
     for i in range(depth):
         normed = keras.layers.LayerNormalization(name=f"attention_norm_{i}")(h)
         # Flash attention has no ONNX form; at these lengths it gains nothing either.
         attention = keras.layers.MultiHeadAttention(heads, width // heads, flash_attention=False, name=f"attention_{i}")
-        h = keras.layers.Add(name=f"attention_sum_{i}")([h, attention(normed, normed)])
+        h = keras.layers.Add(name=f"attention_sum_{i}")([h, attention(normed, normed, attention_mask=seen)])
         normed = keras.layers.LayerNormalization(name=f"mlp_norm_{i}")(h)
         wide = keras.layers.Dense(4 * width, "gelu", name=f"mlp_wide_{i}")(normed)
         h = keras.layers.Add(name=f"mlp_sum_{i}")([h, keras.layers.Dense(width, name=f"mlp_{i}")(wide)])
@@ -56,6 +59,8 @@ def transformer_encoder(
     depth: int = DEPTH,
     heads: int = HEADS,
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """Attention over patches, from `x` (batch, *input_shape) to z (batch, latent_dim) (Dosovitskiy et al. 2021, "An
     image is worth 16x16 words", section 3.1). Sizes that are no multiple of the patch are padded with zeros.
@@ -69,16 +74,20 @@ def transformer_encoder(
         depth: blocks of attention and perceptron, normalized before each (Xiong et al. 2020).
         heads: of the attention.
         linear: add the linear path (see `keras_ae.networks.linear`).
+        padded: x is features of series of different lengths (`keras_ae.layers.SequenceScaling`).
 
     Raises:
         ValueError: for sizes that are not positive or don't divide, or an input of more than three spatial axes.
     """
     _check(patch, width, depth, heads)
-    shape = spatial("input_shape", input_shape)
+    shape = spatial("input_shape", input_shape, padded)
     x = keras.Input(input_shape, name="x")
     h = pad(reshaped(x, shape, "channels"), patch, "pad")
     h = CONV[len(shape) - 1](width, patch, strides=patch, name="patches")(h)
-    h = _blocks(reshaped(h, (math.prod(h.shape[1:-1]), width), "tokens"), depth, heads)
+    mask = Mask(x, padded)
+    mask.shrink(patch, "patches")
+    h = _blocks(reshaped(h, (math.prod(h.shape[1:-1]), width), "tokens"), depth, heads, mask.steps)
+    h = mask(h, "tokens")
     features = keras.layers.Flatten(name="features")(h)
     return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
 
@@ -93,6 +102,8 @@ def transformer_decoder(
     depth: int = DEPTH,
     heads: int = HEADS,
     linear: bool = True,
+    *,
+    padded: bool = False,
 ) -> keras.Model:
     """The mirror of `transformer_encoder`: tokens from `z` (batch, latent_dim), attention, patches, and a crop to x_hat
     (batch, *output_shape).
@@ -107,12 +118,13 @@ def transformer_decoder(
         depth: blocks of attention and perceptron.
         heads: of the attention.
         linear: add the linear path.
+        padded: as given to the encoder.
 
     Raises:
         ValueError: for sizes that are not positive or don't divide, or an output of more than three spatial axes.
     """
     _check(patch, width, depth, heads)
-    shape = spatial("output_shape", output_shape)
+    shape = spatial("output_shape", output_shape, padded)
     grid = tuple(math.ceil(n / patch) for n in shape[:-1])
     z = keras.Input((latent_dim,), name="z")
     h = keras.layers.Dense(math.prod(grid) * width, name="features")(z)
@@ -125,4 +137,6 @@ def transformer_decoder(
         name="correction",
     )(reshaped(h, (*grid, width), "map"))
     h = crop(h, shape[:-1], "crop")
-    return keras.Model(z, output_head(z, h, output_shape, output_activation, linear, parameters), name="decoder")
+    return keras.Model(
+        z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
+    )

@@ -125,7 +125,7 @@ class Observations:
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
-    return float(np.quantile(values, 0.001)), float(np.quantile(values, 0.999))
+    return float(np.nanquantile(values, 0.001)), float(np.nanquantile(values, 0.999))
 
 
 def _stack(parts: list[str]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ae.data.cells import cells_of
 from keras_ae.data.labels import label_index
+from keras_ae.data.sequences import is_ragged
 from keras_ae.errors import InputError
 from keras_ae.serving.versions import NotServed, Version, run
 from keras_ae.signatures import DEFAULT
@@ -16,6 +17,7 @@ Outputs = dict[str, np.ndarray]
 _DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
 MOST_VALUES = 1 << 24
 """In one answer: a request of a few bytes may ask for many large images."""
+_PADDED = ("x", "x_hat")
 _SAMPLING = ("n", "seed")
 _MOST_SEED = 2**63 - 1
 
@@ -49,6 +51,8 @@ class Call:
         """
         outputs = run(self.version.model, self.function, self.arrays)
         for name, array in outputs.items():
+            if self.version.model.sequences is not None and name in _PADDED:
+                continue  # NaN behind the end of a series is null in JSON
             # Also what is too large for JSON, which has no infinity: the sum is finite where each value is, but for
             # values that no observation has.
             if not np.isfinite(array.sum()) and not np.isfinite(array).all():
@@ -149,6 +153,9 @@ def _from_cells(version: Version, given: dict[str, Any], most_rows: int) -> np.n
 
 
 def _array(value: Any, name: str, version: Version) -> np.ndarray:
+    series = version.model.sequences
+    if series is not None and name == "x":
+        return series.padded(value if is_ragged(value) else np.asarray(value), name)
     try:
         array = np.asarray(value)
         if array.dtype.kind == "O" and version.has_cells and name == "x":

@@ -78,7 +78,7 @@ def _images(model: Any, x: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarra
     """Each row above its reconstruction, (rows, 2 height, width, channels) in [0, 1]; None of what is no image."""
     columns = tuple(manifest["columns"]) if manifest.get("columns") else None
     shown = view(x.shape[1:], columns, x.reshape(len(x), -1).astype("float32"))
-    if shown["kind"] != "image":
+    if shown["kind"] != "image" or manifest.get("sequences"):
         return None
     both = np.stack([x, np.asarray(model.reconstruct(x))], axis=1).astype("float32")
     low, high = float(x.min()), float(x.max())
