@@ -23,9 +23,9 @@ def wait_for_quiet(most_busy: float = 0.1, at_most_seconds: float = 10.0) -> Non
     """
     limit = time.monotonic() + at_most_seconds
     while True:
-        before, started = _busy_seconds(), time.monotonic()
+        before, started = busy_seconds(), time.monotonic()
         time.sleep(0.5)
-        share = (_busy_seconds() - before) / (time.monotonic() - started) / _CORES
+        share = (busy_seconds() - before) / (time.monotonic() - started) / _CORES
         if share <= most_busy or time.monotonic() > limit:
             return
 
@@ -39,9 +39,9 @@ def quietly(process: int, call: Callable[[], T], most_busy: float = 0.05, tries:
     made: list[tuple[T, float]] = []
     for _ in range(tries):
         wait_for_quiet()
-        busy, own, started = _busy_seconds(), _process_seconds(process), time.monotonic()
+        busy, own, started = busy_seconds(), _process_seconds(process), time.monotonic()
         answer = call()
-        theirs = _busy_seconds() - busy - (_process_seconds(process) - own)
+        theirs = busy_seconds() - busy - (_process_seconds(process) - own)
         made.append((answer, max(theirs, 0.0) / (time.monotonic() - started) / _CORES))
         if made[-1][1] <= most_busy:
             break
@@ -49,7 +49,7 @@ def quietly(process: int, call: Callable[[], T], most_busy: float = 0.05, tries:
     return answer, share if _STAT.exists() else None
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Of all processors since the machine started: everything but idle and waiting for input; stolen time is busy."""
     if not _STAT.exists():
         return 0.0

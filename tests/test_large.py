@@ -14,7 +14,9 @@ import pytest
 import keras_ae
 from keras_ae.artifact import read_manifest
 from keras_ae.checkpoints import Checkpoints
-from keras_ae.data import fit_scaling, joining, load_source, split, streams
+from keras_ae.data import fit_scaling, infer, joining, load_source, split, streams
+from keras_ae.data.arrow import ArrowTable
+from keras_ae.data.cells import cells_of
 from keras_ae.data.hashing import hashes_of_arrays
 from keras_ae.divergence import Divergence
 from keras_ae.errors import DivergenceError, InputError, Interrupted
@@ -373,3 +375,25 @@ def test_a_table_with_labels_is_fitted_streamed(tmp_path):
     fitted = keras_ae.fit(write(tmp_path / "data", orders()), labels="kind", epochs=5, hidden=[16], stream=True)
     assert fitted.manifest["metrics"]["accuracy_test"] > 0.9  # colours tell
     assert fitted.model.classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(("column", "passes"), [("numbers", 1), ("missing", 1), ("texts", 2), ("empty", 2)])
+def test_kinds_of_numbers_take_no_pass_of_their_own(tmp_path, monkeypatch, column, passes):
+    x = np.random.default_rng(0).normal(size=(3_000, 3))
+    more = {
+        "numbers": x[:, 0] ** 2,
+        "missing": np.where(x[:, 0] > 2, np.nan, x[:, 0]),
+        "texts": np.where(np.arange(3_000) < 2_900, "1", "one"),
+        "empty": np.full(3_000, np.nan),
+    }
+    table = pd.DataFrame(x, columns=["a", "b", "c"]).assign(d=more[column])
+    folder = write(tmp_path / "data", table, 5)
+    given = {"d": {"kind": "categorical"}} if column == "texts" else {}
+    read = []
+    cells = ArrowTable.cells
+    monkeypatch.setattr(ArrowTable, "cells", lambda *args: read.append(args[1].name) or cells(*args))
+    data = load_source(folder, stream=True, schema=given)
+    assert len(read) == 5 * passes + 1  # and a look at the first cells
+    assert data.rows.schema == infer(cells_of(table), given)
+    again = load_source(folder, stream=True, schema=data.rows.schema)
+    assert again.stream.describe() == data.stream.describe()

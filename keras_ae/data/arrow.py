@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,14 @@ class TableRows:
         schema: of its columns; what is in it no row may lack.
         labels: the column of labels, or None.
         skip: leave out a row with a cell that can't be used, instead of raising.
+        seen: is told the cells of the features, before any row of them is left out.
     """
 
     table: ArrowTable
     schema: Schema
     labels: str | None = None
     skip: bool = False
+    seen: Callable[[Cells], None] | None = field(default=None, repr=False)
 
     @property
     def units(self) -> list[str]:
@@ -108,6 +110,8 @@ class TableRows:
             texts |= {self.labels}
         columns = [*names, *([] if self.labels is None else [self.labels])]
         for cells in self.table.cells(self.table.units[unit], columns, texts):
+            if self.seen is not None:
+                self.seen(replace(cells, columns={name: cells.columns[name] for name in names}))
             y = None if self.labels is None else cells.columns[self.labels]
             x, problems = self.schema.encode(cells, ignored=() if self.labels is None else (self.labels,))
             hashes = hashes_of_cells(cells, self.schema, x)

@@ -10,14 +10,14 @@ import numpy as np
 from keras_ae.data.arrow import ArrowTable, TableRows, naming, table_of_dataset, table_of_files
 from keras_ae.data.cells import Cells, read_cells
 from keras_ae.data.images import ImageRows
-from keras_ae.data.kinds import infer
+from keras_ae.data.kinds import Inference, infer
 from keras_ae.data.nested import lists_among, series_of_arrow
-from keras_ae.data.schema import Schema, check_problems
+from keras_ae.data.schema import Column, Schema, check_problems
 from keras_ae.data.sequences import are_padded, names_of, of_steps, padded
 from keras_ae.data.shards import cells_of_shards, check_columns, is_many
 from keras_ae.data.source import Source
 from keras_ae.data.splits import MOST
-from keras_ae.data.streams import as_labels, survey
+from keras_ae.data.streams import Stream, as_labels, survey
 from keras_ae.data.tables import (
     TABLES,
     Rows,
@@ -177,22 +177,50 @@ def of_cells(parts: list[Cells], name: str, asked: Asked) -> Source:
 
 
 def streamed(table: ArrowTable, asked: Asked) -> Source:
-    """A table that is read anew each epoch: one pass for the kinds of its columns, unless these are given, and one for
-    the samples that stay in memory.
+    """A table that is read anew each epoch, after a pass for its number of rows and the samples that stay in memory.
+
+    The kinds of its columns follow in the same pass where all hold numbers. Otherwise they take one before it: what a
+    text stands for, and so which rows can be used, is known when all cells were seen.
     """
     kept = asked.kept(table.columns, table.name)
-    given = asked.schema if isinstance(asked.schema, Mapping) else {}
-    kinds = {name: of.get("kind", "numeric") for name, of in given.items() if isinstance(of, Mapping)}
-    texts = frozenset(name for name, kind in kinds.items() if kind != "numeric")
-    batches = (cells for unit in table.units for cells in table.cells(unit, kept, texts))
-    schema = asked.schema_of(batches, table.name)
-    stream = survey(TableRows(table, schema, asked.labels, asked.skip), MOST)
+    stream, schema = _of_numbers(table, asked, kept) or _of_any_kind(table, asked, kept)
     x, y = stream.samples["train"]
     notes = list(schema.notes)
     if stream.skipped:
         notes.append(f"{stream.skipped:,} of {stream.skipped + stream.total:,} rows were skipped")
     rows = Rows(x, y, schema.names, schema, tuple(notes), bool(stream.skipped))
     return Source(table.name, rows, labels=asked.labels, stream=stream)
+
+
+def _of_any_kind(table: ArrowTable, asked: Asked, kept: list[str]) -> tuple[Stream, Schema]:
+    given = asked.schema if isinstance(asked.schema, Mapping) else {}
+    kinds = {name: of.get("kind", "numeric") for name, of in given.items() if isinstance(of, Mapping)}
+    texts = frozenset(name for name, kind in kinds.items() if kind != "numeric")
+    schema = asked.schema_of((cells for unit in table.units for cells in table.cells(unit, kept, texts)), table.name)
+    return survey(TableRows(table, schema, asked.labels, asked.skip), MOST), schema
+
+
+def _of_numbers(table: ArrowTable, asked: Asked, kept: list[str]) -> tuple[Stream, Schema] | None:
+    """None where some column holds something else, which the first cells show as a rule."""
+    if isinstance(asked.schema, Schema):
+        return None
+    guess = Schema(tuple(Column(name, "numeric", nullable=True) for name in kept))
+
+    def is_guess(schema: Schema) -> bool:
+        return schema.names == guess.names and len(schema.of_kind("numeric")) == len(kept)
+
+    try:
+        if not is_guess(asked.schema_of([next(table.cells(table.units[0], kept))], table.name)):
+            return None
+        inference = Inference(asked.schema or {}, table.name)
+        stream = survey(TableRows(table, guess, asked.labels, asked.skip, inference.add), MOST)
+    except InputError:
+        return None  # the other way says what is wrong, of cells by what they were taken for
+    schema = inference.schema()
+    if not is_guess(schema):
+        return None
+    schema = replace(schema, dropped=(*schema.dropped, *asked.drop))
+    return replace(stream, reader=TableRows(table, schema, asked.labels, asked.skip)), schema
 
 
 def of_reader(name: str, reader: ImageRows | RecordRows, labels: str | None, stream: bool | None) -> Source:

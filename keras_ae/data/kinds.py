@@ -42,33 +42,46 @@ def infer(
     Raises:
         InputError: for a column that is not there, a kind or key that is not known, or a table without columns left.
     """
-    given = given or {}
-    batches = [cells] if isinstance(cells, Cells) else cells
-    source = cells.source if isinstance(cells, Cells) else source
-    evidence: dict[str, _Evidence] = {}
-    rows = 0
-    for batch in batches:
-        if not evidence:
-            _check_given(batch, source, given)
-            evidence = {name: _Evidence(given.get(name, {})) for name in batch.columns}
-        rows += len(batch) - len({problem.row for problem in batch.problems})
+    inference = Inference(given or {}, cells.source if isinstance(cells, Cells) else source)
+    for batch in [cells] if isinstance(cells, Cells) else cells:
+        inference.add(batch)
+    return inference.schema()
+
+
+class Inference:
+    """`infer`, a batch at a time."""
+
+    def __init__(self, given: Mapping[str, Mapping[str, Any]], source: str) -> None:
+        self.given, self.source = given, source
+        self._evidence: dict[str, _Evidence] = {}
+        self._rows = 0
+
+    def add(self, batch: Cells) -> None:
+        """Looks at cells."""
+        if not self._evidence:
+            _check_given(batch, self.source, self.given)
+            self._evidence = {name: _Evidence(self.given.get(name, {})) for name in batch.columns}
+        self._rows += len(batch) - len({problem.row for problem in batch.problems})
         for name, column in batch.columns.items():
-            evidence[name].add(column)
-    columns, dropped, notes = [], [], []
-    for name, found in evidence.items():
-        of = dict(given.get(name, {}))
-        if of.get("kind") == "drop":
-            dropped.append(name)
-            continue
-        column = found.column(name, of, rows)
-        if isinstance(column, str):
-            dropped.append(name)
-            notes.append(f"column {name} is left out: {column}")
-        else:
-            columns.append(column)
-    if not columns:
-        raise InputError(f"{source} must have a column to learn from. {'; '.join(notes)}.")
-    return Schema(tuple(columns), tuple(dropped), tuple(notes))
+            self._evidence[name].add(column)
+
+    def schema(self) -> Schema:
+        """What follows from all cells that were added."""
+        columns, dropped, notes = [], [], []
+        for name, found in self._evidence.items():
+            of = dict(self.given.get(name, {}))
+            if of.get("kind") == "drop":
+                dropped.append(name)
+                continue
+            column = found.column(name, of, self._rows)
+            if isinstance(column, str):
+                dropped.append(name)
+                notes.append(f"column {name} is left out: {column}")
+            else:
+                columns.append(column)
+        if not columns:
+            raise InputError(f"{self.source} must have a column to learn from. {'; '.join(notes)}.")
+        return Schema(tuple(columns), tuple(dropped), tuple(notes))
 
 
 def schema_of(table: Any) -> Schema:
