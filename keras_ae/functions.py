@@ -49,7 +49,11 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     if model.latent is not None and hasattr(model.latent, "nearest_code"):
         drawn = _NearestCode(model.latent, name="nearest_code")(drawn)
     noise = None if of_prior is epsilon else epsilon[:, model.prior.epsilon_dim :]
-    graphs["generate"] = ([epsilon, *with_label], {"x": _raw(model, _decoded(model, drawn, which), noise=noise)})
+    if model.draws is None:
+        x_drawn = _raw(model, _decoded(model, drawn, which), noise=noise)
+    else:
+        x_drawn = _Draws(model.draws, model.reconstruction)(_params(model, drawn, which), noise)
+    graphs["generate"] = ([epsilon, *with_label], {"x": x_drawn})
     ordered = [name for name in FUNCTIONS if name in graphs]
     return {name: _graph(name, *graphs[name]) for name in ordered}
 
@@ -96,10 +100,14 @@ def best_guess(model: Any, scaled: Any, mean: Any) -> Any:
 
 def _decoded(model: Any, z: Any, label: Any) -> Any:
     """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
+    return mean_of(model.reconstruction, _params(model, z, label))
+
+
+def _params(model: Any, z: Any, label: Any) -> Any:
     if not model.conditional:
-        return mean_of(model.reconstruction, model.decoder(z, training=False))
+        return model.decoder(z, training=False)
     given = label if len(label.shape) == 2 else one_hot(label, len(model.classes))
-    return mean_of(model.reconstruction, model.decoder([z, given], training=False))
+    return model.decoder([z, given], training=False)
 
 
 def _raw(model: Any, x_hat: Any, like: Any = None, noise: Any = None) -> Any:
@@ -168,6 +176,22 @@ class _NearestCode(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
+
+
+class _Draws(keras.layers.Layer):
+    """Rows of a table drawn from what the decoder says (`ColumnDraws`), by the noise of a likelihood that has one."""
+
+    def __init__(self, draws: keras.layers.Layer, reconstruction: keras.layers.Layer) -> None:
+        super().__init__(autocast=False, name="draws")
+        self.draws, self.reconstruction = draws, reconstruction
+
+    def call(self, params: Any, noise: Any) -> Any:
+        likelihood = getattr(self.reconstruction, "likelihood", self.reconstruction)
+        deviation = ops.exp(0.5 * likelihood.log_variances) if self.draws.draws else None
+        return self.draws(mean_of(self.reconstruction, params), ops.cast(params, "float32"), deviation, noise)
+
+    def compute_output_spec(self, params: Any, noise: Any) -> Any:
+        return keras.KerasTensor((params.shape[0], len(self.draws.schema.columns)), dtype="float32")
 
 
 def in_batches(graph: keras.Model, x: np.ndarray, batch_size: int) -> list[np.ndarray]:

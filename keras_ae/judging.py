@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_ae import runtime
-from keras_ae.data.columns import features, rows
+from keras_ae.data.columns import features, flags_of, layout, rows
 from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation, evaluate
@@ -91,22 +91,21 @@ def judge(
     rng = np.random.default_rng(seed)
     index = {name: np.sort(rng.permutation(size)[:most]) for name, size in sizes.items()}
     splits = _rows_of(splits, index)
-    as_they_were = splits.test
+    as_they_were = splits
     progress("running the model", None)
     schema = model.schema
-    if schema is not None:  # samples have no missing cells, and what has some would be told from them by that
+    if schema is not None:
         splits = replace(splits, **{name: model.impute(rows) for name, rows in splits.parts().items()})
-    series = model.sequences
     scores = model.score(splits.test)
     samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
     train, test = splits.train, splits.test
     evaluation = evaluate(
-        model.features(train),
-        model.features(test),
+        model.features(as_they_were.train),
+        model.features(as_they_were.test),
         model.features(samples),
         latent_dim=model.latent_dim,
         reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),
-        known=None if series is None else (series.known(train), series.known(test)),
+        known=_known(model, train, test),
         z=(model.encode(splits.train), model.encode(splits.test)),
         labels=complete_labels(splits, model.classes),
         score=scores["score"],
@@ -117,7 +116,22 @@ def judge(
         valid=_valid(model),
         progress=progress,
     )
-    return Judged(evaluation, splits, samples, as_they_were, index["test"], most is None or max(sizes.values()) <= most)
+    return Judged(
+        evaluation, splits, samples, as_they_were.test, index["test"], most is None or max(sizes.values()) <= most
+    )
+
+
+def _known(model: runtime.Model, *parts: np.ndarray) -> tuple[np.ndarray, ...] | None:
+    """Which features of rows a reconstruction tells: of series those before their end, of a table all but whether a
+    cell was missing; None for all.
+    """
+    if model.sequences is not None:
+        return tuple(model.sequences.known(x) for x in parts)
+    if model.schema is None:
+        return None
+    size = layout(model.schema).size
+    told = ~np.isin(np.arange(size), flags_of(model.schema))
+    return tuple(np.broadcast_to(told, (len(x), size)) for x in parts)
 
 
 def _valid(model: runtime.Model) -> Bound | None:
@@ -125,7 +139,16 @@ def _valid(model: runtime.Model) -> Bound | None:
     if model.sequences is not None:
         return model.sequences.nearest
     schema = model.schema
-    return None if schema is None else lambda f: features(schema, rows(schema, f))
+    if schema is None:
+        return None
+    flags = flags_of(schema)
+
+    def nearest(f: np.ndarray) -> np.ndarray:
+        found = features(schema, rows(schema, f))
+        found[:, flags] = f[:, flags] >= 0.5
+        return found
+
+    return nearest
 
 
 def _rows_of(splits: Splits, index: dict[str, np.ndarray]) -> Splits:

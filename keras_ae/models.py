@@ -19,11 +19,22 @@ from keras_ae.composition import (
     mean_of,
     one_hot,
 )
+from keras_ae.data.columns import without_missing
 from keras_ae.data.labels import UNKNOWN, label_index
 from keras_ae.functions import LogPrior, best_guess, comparable, encoded, functions_of, in_batches, opinions
 from keras_ae.imputation import STEPS, impute
 from keras_ae.latents import interpolate, traverse
-from keras_ae.layers import AnomalyScore, ConformalPValue, LogarithmicPool, RMSELoss, Sampling, SequenceScaling
+from keras_ae.layers import (
+    AnomalyScore,
+    ColumnDraws,
+    ColumnLoss,
+    ColumnScaling,
+    ConformalPValue,
+    LogarithmicPool,
+    RMSELoss,
+    Sampling,
+    SequenceScaling,
+)
 from keras_ae.layers.detection import BANK
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
@@ -138,6 +149,11 @@ class Autoencoder(ResidentModel):
         self.p_value.build((None,))
         self.pool = LogarithmicPool(1 if classifier is None else 2, name="pool")
         self.pool.build()
+        self.draws = None
+        if isinstance(scaling, ColumnScaling):
+            likelihood = getattr(reconstruction, "likelihood", reconstruction)
+            self.draws = ColumnDraws(scaling.schema.describe(), isinstance(likelihood, ColumnLoss), name="draws")
+            self.draws.build()
         self._compiled_functions: dict[str, Any] = {}
 
     @property
@@ -147,8 +163,11 @@ class Autoencoder(ResidentModel):
 
     @property
     def epsilon_dim(self) -> int:
-        """Standard normal numbers that `generate` makes an observation of: the prior's, and of series the length's."""
-        return int(self.prior.epsilon_dim + getattr(self.scaling, "epsilon_dim", 0))
+        """Standard normal numbers that `generate` makes an observation of: the prior's, of series the length's, and of
+        a table those of its cells given z.
+        """
+        of_cells = 0 if self.draws is None else self.draws.numbers
+        return int(self.prior.epsilon_dim + getattr(self.scaling, "epsilon_dim", 0) + of_cells)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -313,6 +332,27 @@ class Autoencoder(ResidentModel):
         self.set_prior(fitted.layer)
         return fitted
 
+    def fit_draws(self, x: np.ndarray, y: np.ndarray | None = None, seed: int = 0, batch_size: int = 1024) -> None:
+        """Of a table: sets how often cells are missing in what `generate` draws, as they are in raw rows x, given z.
+
+        Args:
+            x: rows that were trained on.
+            y: indices of their classes, -1 where one is not known; for a conditional decoder.
+            seed: of posterior draws.
+            batch_size: rows at a time.
+        """
+        if self.draws is None or not np.isnan(x).any():
+            return
+        z = self.draw_latents(x, seed, batch_size).reshape(-1, *self.latent_shape)
+        labels = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
+        parts = []
+        for i in range(0, len(x), batch_size):
+            part = ops.convert_to_tensor(z[i : i + batch_size])
+            given = [part, one_hot(labels[i : i + batch_size], len(self.classes))] if self.conditional else part
+            parts.append(ops.convert_to_numpy(ops.cast(self.decoder(given, training=False), "float32")))
+        self.draws.fit(np.concatenate(parts), x)
+        self._compiled_functions.clear()
+
     def draw_latents(self, x: np.ndarray, seed: int = 0, batch_size: int = 1024) -> np.ndarray:
         """Raw x (rows, ...) to one draw each from q(z | x), (rows, n); z itself where the encoder is deterministic."""
         return _draws(*self.posterior(x, batch_size), seed)
@@ -375,11 +415,16 @@ class Autoencoder(ResidentModel):
             raise ValueError("`classify` needs a model that was trained with labels. Received a model without classes.")
         return self.run("classify", x, batch_size)["probability"]
 
-    def generate(self, n: int, y: Any = None, seed: int | None = None, batch_size: int = 1024) -> np.ndarray:
+    def generate(
+        self, n: int, y: Any = None, seed: int | None = None, batch_size: int = 1024, missing: bool = True
+    ) -> np.ndarray:
         """n observations (n, ...) in raw units; a seed gives the same ones here and in every export.
 
-        y: a class by name or index, or n of them; by default classes are drawn by their frequency."""
+        y: a class by name or index, or n of them; by default classes are drawn by their frequency.
+        missing: whether cells of a table may be missing (NaN), as they are in its rows."""
         inputs = {"epsilon": standard_normal(n, self.epsilon_dim, seed)}
+        if self.draws is not None and not missing:
+            inputs["epsilon"] = without_missing(self.draws.schema, inputs["epsilon"])
         label = label_index(y, n, self.classes)
         return self.run("generate", inputs | ({"label": label} if self.classes else {}), batch_size)["x"]
 

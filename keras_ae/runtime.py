@@ -11,7 +11,7 @@ import numpy as np
 from keras_ae import artifact
 from keras_ae.data.batches import ahead
 from keras_ae.data.cells import cells_of, is_table
-from keras_ae.data.columns import features
+from keras_ae.data.columns import features, with_flags, without_missing
 from keras_ae.data.labels import label_index
 from keras_ae.data.nested import in_order, series_of_table
 from keras_ae.data.schema import Schema, check_problems
@@ -132,14 +132,17 @@ class Model:
         self.check("classify")
         return self._run("classify", {"x": self._rows(x)})["probability"]
 
-    def generate(self, n: int, y: Any = None, seed: int | None = None) -> np.ndarray:
+    def generate(self, n: int, y: Any = None, seed: int | None = None, missing: bool = True) -> np.ndarray:
         """n observations (n, ...) in raw units; a seed gives the same ones as in Keras and every export.
 
         y: a class by name or index, or n of them; by default classes are drawn by their frequency.
+        missing: whether cells of a table may be missing (NaN), as they are in its rows.
         """
         if n < 1:
             raise InputError(f"`n` must be at least 1. Received: {n}.")
         inputs = {"epsilon": self._noise(n, seed)}
+        if self.schema is not None and not missing:
+            inputs["epsilon"] = without_missing(self.schema, inputs["epsilon"])
         label = label_index(y, n, self.classes)
         if self.classes:
             inputs["label"] = label
@@ -240,12 +243,15 @@ class Model:
         return (*self.manifest.get("dropped", ()), *(() if labels is None else (labels,)))
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """Raw rows without missing cells as numbers that have distances: of a table its features, of series values and
-        lengths (`Sequences.flat`), other rows as they are.
+        """Raw rows as numbers that have distances: of a table its features, where missing cells are filled, and told by
+        a feature, of series values and lengths (`Sequences.flat`), other rows as they are.
         """
         if self.sequences is not None:
             return self.sequences.flat(x)
-        return x if self.schema is None else features(self.schema, np.asarray(x, "float32"))
+        if self.schema is None:
+            return x
+        x = np.asarray(x, "float32")
+        return with_flags(self.schema, features(self.schema, self.impute(x)), x)
 
     def _like(self, x: Any, rows: np.ndarray) -> Any:
         return _table_like(x, self.table(rows)) if is_table(x) else rows
@@ -350,8 +356,8 @@ class Model:
         for _ in range(2):
             for name, found in zip(names, runner.run(names, inputs, None), strict=True):
                 largest = float(np.nanmax(np.abs(expected[name])))
-                known = ~np.isnan(expected[name])  # behind the end of a series there is nothing
-                difference = float(np.abs(found - expected[name])[known].max())
+                same = np.isnan(found) & np.isnan(expected[name])  # cells that are missing
+                difference = float(np.abs(np.where(same, 0.0, found - expected[name])).max())
                 # A NaN is no agreement either.
                 if name != "p_value" and not difference <= _AGREES[self._precision == "float32"] * largest:
                     raise InputError(

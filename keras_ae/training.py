@@ -171,6 +171,7 @@ def finish(model: Autoencoder, splits: Splits, labels: Labels, keep_rows: bool =
     """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with."""
     y = labels.learned
     prior = model.fit_prior(splits.train, splits.validation, y.get("train"), y.get("validation"), keep_rows=keep_rows)
+    model.fit_draws(splits.train, y.get("train"))
     model.fit_detector(splits.train, splits.validation, keep_rows=keep_rows)
     model.calibrate(splits.calibration, labels.of_calibration())
     if model.compiled:

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 
 import jsonschema_rs
 import keras
@@ -20,10 +21,10 @@ from keras_ae import pipeline, runtime, storage
 from keras_ae.client import Client
 from keras_ae.data import Schema, fit_columns, infer, load_source
 from keras_ae.data.cells import cells_of, read_cells
-from keras_ae.data.columns import features, layout, piecewise, rows
+from keras_ae.data.columns import features, layout, piecewise, rows, without_missing
 from keras_ae.errors import InputError
 from keras_ae.judging import evaluate_artifact, judge
-from keras_ae.layers import ColumnLoss, ColumnScaling
+from keras_ae.layers import ColumnDraws, ColumnLoss, ColumnScaling
 from keras_ae.provenance import fitted_splits
 from keras_ae.report.observations import Observations
 from keras_ae.report.worst import worst_rows
@@ -230,6 +231,52 @@ def test_the_likelihood_of_columns_is_that_of_scipy():
     assert np.isfinite(tape.gradient(loss, given).numpy()).all()
 
 
+def test_draws_are_those_of_the_distributions_and_missing_cells_those_of_the_rows():
+    rng = np.random.default_rng(0)
+    table = {"a": rng.normal(3, 2, 500), "b": rng.random(500) < 0.5, "c": rng.choice(list("xyz"), 500)}
+    table["a"] = np.where(rng.random(500) < 0.3, np.nan, table["a"])
+    table["c"] = np.where(np.isnan(table["a"]) & (rng.random(500) < 0.5), None, table["c"])
+    schema, x = fitted_schema(table)
+    layer = ColumnDraws(schema.describe(), draws=True)
+    same = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    layer.build()
+    assert same.numbers == layer.numbers == layout(schema).size == 7  # a, b, two flags, three levels
+
+    said = np.isnan(x[:, [0, 2]]) * 1.5 - 2.0 + 0.1 * rng.normal(size=(500, 2))  # what hidden cells make of the logits
+    params = np.zeros((500, 7), "float32")
+    params[:, layer._flags] = said
+    layer.fit(params, x)
+    n, pick = 40_000, rng.integers(0, 500, 40_000)
+    shares = [0.6, 0.3, 0.1]
+    mean = np.tile(np.array([0.5, 0.2, 0, 0, *shares], "float32"), (n, 1))
+    noise = rng.standard_normal((n, layer.numbers)).astype("float32")
+    drawn = np.array(layer(mean, params[pick], np.array([0.7], "float32"), noise))
+    missing = np.isnan(drawn)
+    np.testing.assert_allclose(missing.mean(axis=0), np.isnan(x).mean(axis=0), atol=0.02)
+    assert np.corrcoef(missing[:, 0], np.isnan(x[pick, 0]))[0, 1] > 0.9
+    whole = layer(mean, params[pick], np.array([0.7], "float32"), without_missing(schema, noise))
+    assert not np.isnan(whole).any()
+    a = schema.columns[0]
+    low, high = ((edge - a.shift) / a.scale for edge in a.bounds)
+    inside = stats.truncnorm((low - 0.5) / 0.7, (high - 0.5) / 0.7, 0.5, 0.7)  # what is outside is at the bounds
+    np.testing.assert_allclose(np.mean((whole[:, 0] - a.shift) / a.scale), inside.mean(), atol=0.02)
+    np.testing.assert_allclose(np.mean(whole[:, 1]), 0.2, atol=0.01)
+    np.testing.assert_allclose(np.bincount(np.array(whole[:, 2], int)) / n, shares, atol=0.01)
+
+
+def test_no_row_is_drawn_of_which_all_is_missing():
+    x = np.array([[1, np.nan], [np.nan, 2], [3, 4]] * 5, "float32")
+    schema = fit_columns(Schema.of_numbers("ab"), x)
+    schema = Schema(tuple(replace(column, nullable=True) for column in schema.columns))
+    layer = ColumnDraws(schema.describe(), draws=False)
+    layer.build()
+    assert layer.numbers == 2
+    noise = np.random.default_rng(0).normal(size=(1000, 2)).astype("float32")
+    drawn = np.array(layer(np.zeros((1000, 4)), np.zeros((1000, 4), "float32"), None, noise))
+    assert not np.isnan(drawn).all(axis=1).any()
+    assert np.isnan(drawn).any(axis=0).all()
+
+
 def test_the_start_gives_the_means_that_it_should():
     layer = ColumnLoss(1, 1, (3,))
     mean = np.array([0.3, 0.2, 0.5, 0.3, 0.2], "float32")
@@ -262,9 +309,20 @@ def test_raw_cells_go_in_and_scores_come_out(run, orders_artifact, orders_csv, t
     kinds = dict(zip(("no", "yes"), ({"red"}, {"green", "blue"}), strict=True))
     agree = [row.colour in kinds[row.member] for row in whole.itertuples()]
     assert np.mean(agree) > 0.9
-    made = model.table(model.generate(300, seed=0))
-    assert set(made["colour"]) == set(COLOURS)
+    made = pd.DataFrame(model.table(model.generate(2000, seed=0)))
+    assert set(made["colour"].dropna()) == set(COLOURS)
     assert set(made["member"]) == {"no", "yes"}
+    assert made["amount"].between(table["amount"].min(), table["amount"].max() * (1 + 1e-6)).all()
+    assert (made["age"].dropna() % 1 == 0).all()
+    np.testing.assert_allclose(made.isna().mean(), table[made.columns].isna().mean(), atol=0.05)
+    for missing in (True, False):
+        drawn = model.generate(200, seed=3, missing=missing)
+        assert np.isnan(drawn).any() == missing
+        np.testing.assert_allclose(keras_model.generate(200, seed=3, missing=missing), drawn, rtol=1e-4)
+    out = tmp_path / "made.csv"
+    for option, empty in (("--missing", True), ("--no-missing", False)):
+        assert run("generate", orders_artifact, "-n", "50", "--seed", "0", "--out", out, option).exit_code == 0
+        assert any(not row["colour"] for row in read(out)) is empty
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,9 @@ def generate(
         str | None, typer.Option(help="Class of the rows, by name. [default: each by its frequency]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same rows. [default: new rows each time]")] = None,
+    missing: Annotated[
+        bool, typer.Option(help="Of a table: leave cells empty as often as in its rows, or fill them all.")
+    ] = True,
 ) -> None:
     """New rows, in raw units, drawn from the model."""
     from keras_ae import runtime
@@ -130,7 +133,7 @@ def generate(
 
     check_output(out)
     model = runtime.load(artifact)
-    write_rows(out, as_cells(model, model.generate(n, label, seed), out), model.columns)
+    write_rows(out, as_cells(model, model.generate(n, label, seed, missing), out), model.columns)
 
 
 def _load(artifact: Path, provider: list[str] | None) -> Any:

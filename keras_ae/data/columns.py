@@ -173,6 +173,26 @@ def piecewise(x: Any, before: np.ndarray, after: np.ndarray, xp: Any = np) -> An
     return inside + below + above
 
 
+def with_flags(schema: Schema, f: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Features (rows, size) of which some say which cells of raw rows x (rows, columns) are missing."""
+    f = f.copy()
+    for flag in flags_of(schema):
+        f[:, flag] = np.isnan(x[:, layout(schema).column[flag]])
+    return f
+
+
+def flags_of(schema: Schema) -> list[int]:
+    """Positions of the features that say whether a cell is missing."""
+    return [hidden[-1] for hidden in layout(schema).hides]
+
+
+def without_missing(schema: Schema, epsilon: np.ndarray) -> np.ndarray:
+    """The noise of `generate` (rows, n) for rows of which no cell is missing (`keras_ae.layers.ColumnDraws`)."""
+    epsilon = epsilon.copy()
+    epsilon[:, epsilon.shape[1] - len(_nullable(schema)) :] = _FAR
+    return epsilon
+
+
 def fit_columns(schema: Schema, x: np.ndarray) -> Schema:
     """The schema with the statistics of training rows x (rows, columns), NaN where a cell is missing."""
     fitted = []
@@ -180,7 +200,12 @@ def fit_columns(schema: Schema, x: np.ndarray) -> Schema:
         values = x[:, i].astype("float64")
         values = values[~np.isnan(values)]
         fit = _FIT.get(column.kind)
-        fitted.append(fit(column, values) if fit is not None and len(values) else column)
+        if fit is None or not len(values):
+            fitted.append(column)
+            continue
+        whole = column.kind == "numeric" and bool(np.all(values == np.rint(values)))
+        bounds = (float(values.min()), float(values.max()))
+        fitted.append(replace(fit(column, values), bounds=bounds, whole=whole))
     return replace(schema, columns=tuple(fitted))
 
 
@@ -227,6 +252,8 @@ def _fit_days(column: Column, values: np.ndarray) -> Column:
 
 
 _FIT = {"numeric": _fit_numeric, "datetime": _fit_days}
+_FAR = 9.0
+"""Deviations: a standard normal number is never there."""
 _LATEST = 2.0
 """Standard deviations: evenly spread days end at 1.73."""
 

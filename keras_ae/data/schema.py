@@ -35,6 +35,8 @@ class Column:
         knots: of a quantile transform, numbers that rise and their normal quantiles.
         clock: of a datetime column, whether the time of day differs between rows.
         is_constant: whether a numeric column had but one value in training.
+        bounds: least and largest number or day of training.
+        whole: whether a numeric column had whole numbers alone, of which its cells are then.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Column:
     knots: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     clock: bool = False
     is_constant: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    whole: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Ready for JSON, without what is as by default."""
@@ -94,6 +98,7 @@ class Schema:
         for given in described["columns"]:
             of = {**given, "levels": tuple(given.get("levels", ()))}
             of["knots"] = tuple(tuple(part) for part in given.get("knots", ((), ())))
+            of["bounds"] = tuple(given.get("bounds", (-math.inf, math.inf)))
             columns.append(Column(**of))
         return cls(tuple(columns), tuple(described.get("dropped", ())))
 
@@ -274,7 +279,7 @@ _RULES = {
 
 def _decoded(column: Column, x: np.ndarray) -> np.ndarray:
     if column.kind == "numeric":
-        return x
+        return np.rint(x) if column.whole else x
     out = np.empty(len(x), object)
     for row, value in enumerate(x):
         out[row] = None if math.isnan(value) else _cell(column, float(value))

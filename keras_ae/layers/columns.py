@@ -175,10 +175,14 @@ class ColumnLoss(Likelihood):
             parts.append(ops.exp(self._log_softmax(levels)))
         return ops.concatenate(parts, axis=-1)
 
+    @property
+    def log_variances(self) -> Any:
+        """Of the numbers (gaussian,), as the likelihood takes them."""
+        return ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), LEAST_LOG_VAR)
+
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         (x_numbers, x_flags, x_levels), (numbers, flags, levels) = self._parts(x), self._parts(params)
-        log_var = ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), LEAST_LOG_VAR)
-        parts = [log_normal(x_numbers, numbers, log_var), x_flags * flags - ops.softplus(flags)]
+        parts = [log_normal(x_numbers, numbers, self.log_variances), x_flags * flags - ops.softplus(flags)]
         if self.levels:
             parts.append(x_levels * self._log_softmax(levels))
         return ops.concatenate(parts, axis=-1)

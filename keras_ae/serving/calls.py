@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.cells import cells_of
+from keras_ae.data.columns import without_missing
 from keras_ae.data.labels import label_index
 from keras_ae.data.sequences import is_ragged
 from keras_ae.errors import InputError
@@ -18,7 +19,7 @@ _DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
 MOST_VALUES = 1 << 24
 """In one answer: a request of a few bytes may ask for many large images."""
 _PADDED = ("x", "x_hat")
-_SAMPLING = ("n", "seed")
+_SAMPLING = ("n", "seed", "missing")
 _MOST_SEED = 2**63 - 1
 
 
@@ -55,7 +56,8 @@ class Call:
                 continue  # NaN behind the end of a series is null in JSON
             # Also what is too large for JSON, which has no infinity: the sum is finite where each value is, but for
             # values that no observation has.
-            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            known = array[~np.isnan(array)] if self.function == "generate" and self.version.has_cells else array
+            if not np.isfinite(known.sum()) and not np.isfinite(known).all():
                 raise InputError(f"The rows must give finite numbers. Received rows whose `{name}` is not finite.")
         return outputs
 
@@ -84,8 +86,9 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         version: of the model.
         function: by name.
         given: arrays or lists by name. A label may be left out, or be names of classes; `generate` takes `n`, and
-            perhaps a `seed` and one label for all rows, instead of `epsilon`. Instead of raw `x` of a table come the
-            cells of each column by its name, numbers, words, dates, None; an array `x` holds codes and days.
+            perhaps a `seed`, one label for all rows, and `missing`, false for a table without missing cells, instead of
+            `epsilon`. Instead of raw `x` of a table come the cells of each column by its name, numbers, words, dates,
+            None; an array `x` holds codes and days.
         most_rows: that are taken, or fewer where an answer would have more than 2^24 values.
 
     Raises:
@@ -96,7 +99,7 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
     if not isinstance(given, dict):
         raise InputError(f"The inputs of {function} must go by name: {_listed(inputs)}.")
     if "epsilon" in inputs and "n" in given:
-        given = _sampled(given, inputs["epsilon"]["shape"], most_rows)
+        given = _sampled(version, given, inputs["epsilon"]["shape"], most_rows)
     elif version.has_columns and "x" in inputs and given.keys() - inputs.keys():
         x = _from_cells(version, given, most_rows)
         return Call(version, function, {"x": x}, len(x))
@@ -119,16 +122,19 @@ def required(inputs: dict[str, Any]) -> list[str]:
     return [name for name in inputs if name != "label"]
 
 
-def _sampled(given: dict[str, Any], shape: list[int], most_rows: int) -> dict[str, Any]:
-    n, seed = given["n"], given.get("seed")
+def _sampled(version: Version, given: dict[str, Any], shape: list[int], most_rows: int) -> dict[str, Any]:
+    n, seed, missing = given["n"], given.get("seed"), given.get("missing", True)
     if type(n) is not int or not 1 <= n <= most_rows:
         raise InputError(f"`n` must be 1 to {most_rows:,}. Received: {n!r}.")
     if seed is not None and (type(seed) is not int or not 0 <= seed <= _MOST_SEED):
         raise InputError(f"`seed` must be a whole number of at least 0. Received: {seed!r}.")
+    if not isinstance(missing, bool) or ("missing" in given and not version.has_cells):
+        raise InputError(f"`missing` must be true or false, and is of a table. Received: {missing!r}.")
     rest = {name: value for name, value in given.items() if name not in _SAMPLING}
     if "epsilon" in rest:
         raise InputError("`generate` takes either `epsilon` or `n`. Received both.")
-    return {"epsilon": np.random.default_rng(seed).standard_normal((n, *shape), dtype=np.float32), **rest}
+    epsilon = np.random.default_rng(seed).standard_normal((n, *shape), dtype=np.float32)
+    return {"epsilon": epsilon if missing else without_missing(version.model.schema_of_table(), epsilon), **rest}
 
 
 def _from_cells(version: Version, given: dict[str, Any], most_rows: int) -> np.ndarray:

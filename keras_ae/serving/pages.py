@@ -186,6 +186,8 @@ def _sampling(version: Version, most_rows: int) -> dict[str, Any]:
     }
     if version.classes:
         properties["label"] = {"enum": [*version.classes, *range(-1, len(version.classes))]}
+    if version.has_cells:
+        properties["missing"] = {"type": "boolean"}
     return _object(properties, ["n"])
 
 

@@ -19,7 +19,7 @@ _TYPES = {
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
 }
 _NAMES = {"float32": "FP32", "uint8": "UINT8", "int32": "INT32"}
-_PARAMETERS = ("n", "seed", "label")  # of generate, besides those of the protocol
+_PARAMETERS = ("n", "seed", "label", "missing")  # of generate, besides those of the protocol
 
 
 class Request:

@@ -62,7 +62,10 @@ export function nearestRows(data: Data, x: Float32Array, k: number): Neighbour[]
   const found: Neighbour[] = [];
   for (let index = 0, at = 0; index < rows; index++) {
     let sum = 0;
-    for (let j = 0; j < data.size; j++, at++) sum += (levels[at] * step[j] - target[j]) ** 2;
+    for (let j = 0; j < data.size; j++, at++) {
+      const gap = levels[at] * step[j] - target[j];
+      if (!Number.isNaN(gap)) sum += gap ** 2; // a missing cell is no difference
+    }
     found.push({ index, distance: Math.sqrt(sum / data.size) });
   }
   return found.sort((a, b) => a.distance - b.distance).slice(0, k);
