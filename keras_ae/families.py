@@ -96,12 +96,14 @@ def of_columns(parts: Parts, schema: Schema) -> Parts:
     """The same for rows of a table: the error or the likelihood of each kind of column, without cells that are missing.
 
     Raises:
-        ValueError: for a recipe that says itself what x is, or whose terms read x.
+        ValueError: for a recipe that says itself what x is, or whose terms compare x with what the decoder says of it.
     """
     loss, where = parts.reconstruction, layout(schema)
     levels = tuple(end - first for first, end in where.blocks)
     of_kinds = ColumnLoss(where.gaussian, where.bernoulli, levels, loss.initial_weight)
-    known = _of_incomplete("A table with categories, dates or missing cells", parts, of_kinds, RMSELoss)
+    # The Jacobian is that of the encoder, which fills what is missing.
+    told = replace(parts, regularizers=[term for term in parts.regularizers if not isinstance(term, JacobianLoss)])
+    known = _of_incomplete("A table with categories, dates or missing cells", told, of_kinds, RMSELoss)
     return replace(parts, reconstruction=known, scaling=lambda: ColumnScaling(schema.describe()))
 
 
