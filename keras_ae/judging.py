@@ -105,7 +105,7 @@ def judge(
         model.features(samples),
         latent_dim=model.latent_dim,
         reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),
-        known=_known(model, train, test),
+        known=None if schema is None and model.sequences is None else (_known(model, train), _known(model, test)),
         z=(model.encode(splits.train), model.encode(splits.test)),
         labels=complete_labels(splits, model.classes),
         score=scores["score"],
@@ -121,17 +121,15 @@ def judge(
     )
 
 
-def _known(model: runtime.Model, *parts: np.ndarray) -> tuple[np.ndarray, ...] | None:
-    """Which features of rows a reconstruction tells: of series those before their end, of a table all but whether a
-    cell was missing; None for all.
+def _known(model: runtime.Model, x: np.ndarray) -> np.ndarray:
+    """Which features of rows a reconstruction tells, bool: of series those before their end, of a table all but whether
+    a cell was missing.
     """
     if model.sequences is not None:
-        return tuple(model.sequences.known(x) for x in parts)
-    if model.schema is None:
-        return None
+        return model.sequences.known(x)
+    assert model.schema is not None
     size = layout(model.schema).size
-    told = ~np.isin(np.arange(size), flags_of(model.schema))
-    return tuple(np.broadcast_to(told, (len(x), size)) for x in parts)
+    return np.broadcast_to(~np.isin(np.arange(size), flags_of(model.schema)), (len(x), size))
 
 
 def _valid(model: runtime.Model) -> Bound | None:
