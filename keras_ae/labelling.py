@@ -65,12 +65,10 @@ def labels_of(
         classes = Classes.of(np.concatenate([splits.labels[name] for name in _FITTED]))
         known = {name: classes.index(y) for name, y in splits.labels.items()}
         learned, note = known, None
-        if data.stream is not None:
-            # What is streamed has the labels that it has; to spread them needs all rows at once.
-            missing = sum(int(np.sum(known[name] == UNKNOWN)) for name in _FITTED)
-            note = f"{missing:,} of the labels of the sample are missing, and are not spread to" if missing else None
-        elif any(np.any(known[name] == UNKNOWN) for name in _FITTED):
+        if any(np.any(known[name] == UNKNOWN) for name in _FITTED):
             learned, note = _filled(known, splits, statistics, seed)
+            if data.stream is not None:
+                note = f"of the rows of the samples {note}; other rows have the labels that they come with"
         _check_train(classes, learned["train"])
     except InputError as error:
         if asked:

@@ -21,6 +21,7 @@ from keras_ae.data.hashing import hashes_of_arrays
 from keras_ae.divergence import Divergence
 from keras_ae.errors import DivergenceError, InputError, Interrupted
 from keras_ae.loop import SpanCallback
+from keras_ae.preparation import Prepared
 from keras_ae.provenance import fitted_splits
 from keras_ae.runs import Run
 
@@ -397,3 +398,24 @@ def test_kinds_of_numbers_take_no_pass_of_their_own(tmp_path, monkeypatch, colum
     assert data.rows.schema == infer(cells_of(table), given)
     again = load_source(folder, stream=True, schema=data.rows.schema)
     assert again.stream.describe() == data.stream.describe()
+
+
+def test_labels_that_are_missing_are_spread_among_the_rows_of_the_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "SAMPLE_ROWS", 1_500)
+    random = np.random.default_rng(0)
+    kind = random.integers(0, 2, 4_000)
+    x = random.normal(size=(4_000, 3)) + 8 * kind[:, None]
+    table = pd.DataFrame(x, columns=["a", "b", "c"])
+    table["kind"] = np.where(random.random(4_000) < 0.1, np.array(["low", "high"])[kind], None)
+    data = load_source(write(tmp_path / "data", table), labels="kind", stream=True)
+    rows = Prepared.of(data, True, True, 0)
+    assert "of the rows of the samples" in rows.labels.notes[0]
+    labelled = data.stream.labelled(rows.labels.classes, rows.labels.learned["train"])
+    whole = [*labelled.blocks(512, None, 0)]
+    x, y = (np.concatenate([block[name] for block in whole]) for name in ("x", "label"))
+    is_sampled = np.isin(hashes_of_arrays(x), hashes_of_arrays(data.stream.samples["train"][0]))
+    assert is_sampled.sum() == 1_500
+    assert np.mean(y[is_sampled] != -1) > 0.75
+    assert np.mean(y[~is_sampled] != -1) == pytest.approx(0.1, abs=0.03)  # those that it comes with
+    known = y != -1
+    np.testing.assert_array_equal(np.array(rows.labels.classes)[y[known]] == "high", x[known].mean(axis=1) > 4)

@@ -77,7 +77,9 @@ class Stream:
         digest: of all rows, whatever their order.
         trained: rows to train on in each unit of the reader.
         samples: rows and labels by part: `train`, `validation`, `calibration`, `test`, in the order of their hashes.
+        sampled: hashes of the sample `train`, in order.
         classes: labels become positions in these; empty where none are learned.
+        spread: positions of the labels that rows of the sample `train` have where the source has none, -1 for none.
     """
 
     reader: Reader = field(repr=False)
@@ -87,7 +89,9 @@ class Stream:
     digest: str
     trained: tuple[int, ...] = field(repr=False)
     samples: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(repr=False)
+    sampled: np.ndarray = field(repr=False, compare=False)
     classes: tuple[str, ...] = ()
+    spread: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def describe(self) -> dict[str, Any]:
         """Numbers of rows and files, a digest of all rows whatever their order, and one of how they lie in files: an
@@ -98,9 +102,9 @@ class Stream:
         of = {"rows": self.total, "train": self.rows, "digest": self.digest}
         return {**of, "files": self.reader.files, "layout": layout}
 
-    def labelled(self, classes: tuple[str, ...]) -> "Stream":
-        """The same with labels."""
-        return replace(self, classes=classes)
+    def labelled(self, classes: tuple[str, ...], spread: np.ndarray | None = None) -> "Stream":
+        """The same with labels, and those that were spread among the rows of the sample to train on."""
+        return replace(self, classes=classes, spread=spread)
 
     def blocks(self, size: int, seed: int | None, epoch: int) -> Iterator[Arrays]:
         """The rows to train on, `size` of them at a time, `x` and with classes `label`.
@@ -129,9 +133,16 @@ class Stream:
             kept = np.flatnonzero(chunk.hashes >= _START_OF_TRAIN)
             arrays = {"x": chunk.x[kept]}
             if self.classes:
-                arrays["label"] = _indices(chunk.y, self.classes)[kept]
+                arrays["label"] = self._with_spread(_indices(chunk.y, self.classes)[kept], chunk.hashes[kept])
             if len(kept):
                 yield arrays
+
+    def _with_spread(self, labels: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+        if self.spread is None or not (labels == UNKNOWN).any():
+            return labels
+        at = np.minimum(np.searchsorted(self.sampled, hashes), len(self.sampled) - 1)
+        is_filled = (labels == UNKNOWN) & (self.sampled[at] == hashes)
+        return np.where(is_filled, self.spread[at], labels)
 
 
 def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int], None] | None = None) -> Stream:
@@ -172,7 +183,9 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
             f"test, {_FEWEST} or more, and not all the same. Received: {total:,} rows, of which {few[0]}."
         )
     samples = {name: part.rows() for name, part in parts.items()}
-    return Stream(reader, parts["train"].seen, total, skipped, f"{int(digest):016x}", tuple(trained), samples)
+    trains = parts["train"]
+    of = {"rows": trains.seen, "total": total, "skipped": skipped, "digest": f"{int(digest):016x}"}
+    return Stream(reader, **of, trained=tuple(trained), samples=samples, sampled=trains.hashes)
 
 
 _ENDS = {
@@ -208,6 +221,10 @@ class _Smallest:
         x = np.concatenate([part.x for part in self._parts])[order]
         y = None if self._parts[0].y is None else np.concatenate([part.y for part in self._parts])[order]
         self._parts, self._held, self._limit = [Chunk(x, hashes[order], y)], len(order), hashes[order[-1]]
+
+    @property
+    def hashes(self) -> np.ndarray:
+        return self._parts[0].hashes
 
     def rows(self) -> tuple[np.ndarray, np.ndarray | None]:
         self._cut()
