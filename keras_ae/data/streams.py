@@ -183,9 +183,16 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
             f"test, {_FEWEST} or more, and not all the same. Received: {total:,} rows, of which {few[0]}."
         )
     samples = {name: part.rows() for name, part in parts.items()}
-    trains = parts["train"]
-    of = {"rows": trains.seen, "total": total, "skipped": skipped, "digest": f"{int(digest):016x}"}
-    return Stream(reader, **of, trained=tuple(trained), samples=samples, sampled=trains.hashes)
+    return Stream(
+        reader,
+        parts["train"].seen,
+        total,
+        skipped,
+        f"{int(digest):016x}",
+        tuple(trained),
+        samples,
+        parts["train"].hashes,
+    )
 
 
 _ENDS = {
