@@ -178,11 +178,7 @@ def fit(
         keras.utils.set_random_seed(seed)
         with contextlib.nullcontext() if strategy is None else strategy.scope():
             model = _built(rows, recipe, latent_dim, network, DTYPES[dtype], options)
-            streamed = (
-                None
-                if data.stream is None
-                else data.stream.labelled(rows.labels.classes, rows.labels.learned.get("train"))
-            )
+            streamed = data.stream and data.stream.labelled(rows.labels.classes, rows.labels.learned.get("train"))
             what = _what(recipe, rows, streamed)
             progress(what, None)
             with losing_workers():
