@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_ae.errors import ExportError
-from keras_ae.models import Autoencoder, standard_normal
+from keras_ae.interface import standard_normal
+from keras_ae.models import Autoencoder
 
 BATCHES = (1, 7)
 TOLERANCE = 1e-5

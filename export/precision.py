@@ -19,8 +19,9 @@ from keras_ae.export.to_onnx import FOLDER, save_models
 
 from keras_ae import bench
 from keras_ae.errors import ExportError, InputError, KerasAEError
+from keras_ae.interface import standard_normal
 from keras_ae.layers import ConformalPValue, SequenceScaling
-from keras_ae.models import Autoencoder, standard_normal
+from keras_ae.models import Autoencoder
 from keras_ae.sessions import open_session, session_options
 
 MOST_WORSE = 0.02

@@ -4,11 +4,17 @@ Names load when they are first used, so that `import keras_ae` stays free of Ten
 imported, its layers and models are registered at once, so that `keras.models.load_model` finds them.
 """
 
+import os
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
+from keras_ae.quiet import greetings_kept_back
+
 __version__ = "0.1.0"
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it once; what goes wrong is raised, too
 
 _HOMES = {
     "Autoencoder": "keras_ae.models",
@@ -23,7 +29,8 @@ __all__ = ["Autoencoder", "__version__", "build", "fit", "load", "save"]
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        with nullcontext() if "tensorflow" in sys.modules else greetings_kept_back():
+            return getattr(import_module(_HOMES[name]), name)
     try:
         return import_module(f"keras_ae.{name}")
     except ModuleNotFoundError as error:

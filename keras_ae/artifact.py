@@ -38,6 +38,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         own = manifest["manifest_sha256"]
         known = manifest["format"] == _FORMAT
     except FileNotFoundError:
+        if not folder.exists():
+            raise ArtifactError(f"No such folder: {folder}.") from None
         raise ArtifactError(f"{folder} is not an artifact: it must hold {MANIFEST}.") from None
     except NotADirectoryError:
         raise ArtifactError(f"{folder} is not an artifact: it must be a folder.") from None
@@ -113,6 +115,14 @@ def is_artifact(folder: Path) -> bool:
         return False
 
 
+def check_target(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what: str = "an artifact") -> None:
+    """Raises InputError for a folder that `replacing` would not replace."""
+    if folder.exists() and not (folder.is_dir() and (is_ours(folder) or not any(folder.iterdir()))):
+        raise InputError(
+            f"{folder} must be new, empty or {what} to replace. Received: something else's folder or file."
+        )
+
+
 @contextlib.contextmanager
 def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what: str = "an artifact") -> Iterator[Path]:
     """A temporary folder that takes the place of `folder`, whole, when the block ends without an error.
@@ -130,10 +140,7 @@ def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what:
     """
     folder = Path(os.path.realpath(folder))  # a link goes on pointing where it did
     try:
-        if folder.exists() and not (folder.is_dir() and (is_ours(folder) or not any(folder.iterdir()))):
-            raise InputError(
-                f"{folder} must be new, empty or {what} to replace. Received: something else's folder or file."
-            )
+        check_target(folder, is_ours, what)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f".{folder.name}.lock"), folder):
             _remove_left(folder)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_ae import runtime
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing
 from keras_ae.processor import cpu_name
+from keras_ae.progress import Progress, silent
 
 BATCHES = (1, 64, 1024)
 SECONDS = 0.5
@@ -82,7 +83,7 @@ def measure(
     path: str | Path,
     others: Mapping[str, Way] | None = None,
     seconds: float = SECONDS,
-    progress: Callable[[str, float], None] = lambda what, share: None,
+    progress: Progress = silent,
 ) -> list[Speed]:
     """Times every function of an artifact on its own samples, in every precision that it holds and on every ONNX
     Runtime provider that starts here.
@@ -165,10 +166,8 @@ def check_chart(path: Path) -> None:
         raise InputError(f"A chart must end in {', '.join(_CHART_ENDINGS)}. Received: {path.name}.")
     if not path.parent.is_dir():
         raise InputError(f"No such folder to write to: {path.parent}.")
-    try:
+    with importing("A chart", "train"):
         import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("A chart", "train") from error
 
 
 def chart(speeds: Iterable[Speed], path: Path, title: str) -> None:

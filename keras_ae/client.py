@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_ae.data.cells import cells_of, is_table
 from keras_ae.data.sequences import are_padded
-from keras_ae.errors import InputError, MissingExtra, ServiceError
+from keras_ae.errors import InputError, ServiceError, importing
+from keras_ae.interface import Functions
 from keras_ae.signatures import Signatures
 
 _FIRST_WAIT = 0.1  # seconds; doubled each time, and a random part of it is waited
@@ -22,7 +23,7 @@ _SERVICE = "/tensorflow.serving.PredictionService"
 _DTYPES = {"DT_FLOAT": "float32", "DT_INT32": "int32", "DT_UINT8": "uint8"}
 
 
-class Client:
+class Client(Functions):
     """The functions of a served model, NumPy in and NumPy out, as of `keras_ae.runtime.Model`.
 
     Functions are pure, so a call that got no answer is made again: after what the server's `Retry-After` says, or a
@@ -62,10 +63,8 @@ class Client:
         ):
             if value < least:
                 raise InputError(f"`{name}` must be at least {least}. Received: {value}.")
-        try:
+        with importing("The client", "client"):
             self._transport: _Rest | _Grpc = _TRANSPORTS[protocol](address, model, version)
-        except ModuleNotFoundError as error:
-            raise MissingExtra("The client", "client") from error
         self._deadline = deadline
         self._retries = retries
         self._batch_rows = batch_rows
@@ -88,48 +87,13 @@ class Client:
             self._signatures = self._patiently(self._transport.signatures)
         return self._signatures
 
-    def encode(self, x: Any) -> np.ndarray:
-        """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
-        return self.run("encode", {"x": x})["z"]
-
-    def decode(self, z: Any, y: Any = None) -> np.ndarray:
-        """z (rows, ...), with labels y where the decoder takes them, to x (rows, ...) in raw units."""
-        return self.run("decode", {"z": z} if y is None else {"z": z, "label": y})["x"]
-
-    def reconstruct(self, x: Any) -> np.ndarray:
-        """AE(x) in raw units, deterministic."""
-        return self.run("reconstruct", {"x": x})["x_hat"]
-
-    def score(self, x: Any) -> dict[str, np.ndarray]:
-        """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
-        return self.run("score", {"x": x})
-
-    def explain(self, x: Any) -> np.ndarray:
-        """What each feature of raw x adds to the score, (rows, ...)."""
-        return self.run("explain", {"x": x})["contribution"]
-
-    def classify(self, x: Any) -> dict[str, np.ndarray]:
-        """`probability` (rows, classes), p(y | x)."""
-        return self.run("classify", {"x": x})
-
-    def generate(self, n: int, y: Any = None, seed: int | None = None) -> np.ndarray:
-        """n observations (n, ...) in raw units, of classes y where there are any; a seed gives the rows of the runtime.
-
-        The noise is drawn here, since TF Serving draws none.
-        """
-        if n < 1:
-            raise InputError(f"`n` must be at least 1. Received: {n}.")
-        shape = self._inputs("generate")["epsilon"]["shape"]
-        epsilon = np.random.default_rng(seed).standard_normal((n, *shape), dtype=np.float32)
-        return self.run("generate", {"epsilon": epsilon} if y is None else {"epsilon": epsilon, "label": y})["x"]
-
     def run(self, function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         """A function by name on its inputs by name; a label may be left out, or one for all rows.
 
         Labels are indices of classes; `keras-ae serve` takes their names too, over REST. Of a model of a table it takes
         as `x` a DataFrame or a dictionary of columns as well, with their words, dates and missing cells.
         """
-        wanted = self._inputs(function)
+        wanted = self.check(function)["inputs"]
         if is_table(inputs.get("x")):
             if not isinstance(self._transport, _Rest):
                 raise InputError("A table must go to `keras-ae serve` over REST. Received: one for gRPC.")
@@ -144,10 +108,8 @@ class Client:
             parts.append(self._patiently(partial(self._transport.predict, function, part, outputs)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _inputs(self, function: str) -> dict[str, dict[str, Any]]:
-        if function not in self.signatures:
-            raise InputError(f"`function` must be one of {', '.join(self.signatures)}. Received: {function!r}.")
-        return self.signatures[function]["inputs"]
+    def _label(self, function: str, y: Any, n: int) -> dict[str, Any]:
+        return {} if y is None else {"label": y}  # the server knows the classes
 
     def _arrays(self, wanted: dict[str, Any], function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         first = next(name for name in wanted if name != "label")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_ae.errors import InputError
+from keras_ae.errors import InputError, reading
 
 _TABLES = ("options", "schema")
 
@@ -31,10 +31,8 @@ def read_config(path: Path, known: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: for a file that is no TOML, or a key that is none of them.
     """
-    try:
+    with reading(path, "TOML file", OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is not a readable TOML file: {error}") from error
     names = sorted({*(name for name in known if name not in ("option", "config")), "options"})
     unknown = [name for name in content if name not in names]
     if unknown:

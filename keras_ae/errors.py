@@ -12,6 +12,9 @@ KerasAEError
 └── MissingExtra    a package that an extra of keras-ae brings
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class KerasAEError(Exception):
     """Base of every error that this package raises on purpose; the message is for the user."""
@@ -91,3 +94,29 @@ class MissingExtra(KerasAEError, ImportError):  # noqa: N818  (named for what it
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs packages that are not installed: pip install 'keras-ae[{extra}]'.")
+
+
+@contextmanager
+def importing(what: str, extra: str) -> Iterator[None]:
+    """Raises MissingExtra where a package that the block imports is not there."""
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error, MissingExtra) or (error.name or "").startswith("keras_ae"):
+            raise
+        raise MissingExtra(what, extra) from error
+
+
+@contextmanager
+def reading(source: object, kind: str, *caught: type[Exception]) -> Iterator[None]:
+    """Raises InputError where the block fails to read a source as what it should be; what this package says of it
+    stays. Without `caught` it is any failure, for libraries whose errors for damaged bytes have no common base.
+    """
+    try:
+        yield
+    except KerasAEError:
+        raise
+    except Exception as error:
+        if caught and not isinstance(error, caught):
+            raise
+        raise InputError(f"{source} is not a readable {kind}: {error}") from error

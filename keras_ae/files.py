@@ -11,7 +11,7 @@ import numpy as np
 from keras_ae.alarms import alarms, alarms_of_batch, check_level
 from keras_ae.data.batches import ahead
 from keras_ae.data.cells import Cells
-from keras_ae.data.output import check_output, write_batches
+from keras_ae.data.output import check_output, ending_of, write_batches
 from keras_ae.data.schema import check_problems
 from keras_ae.data.tables import TABLES
 from keras_ae.data.windows import read_series, spread, starts_of, windows, worst
@@ -29,7 +29,7 @@ def run_file(
     model: Model,
     function: str,
     source: Any,
-    out: Path,
+    out: Path | None,
     on_rows: OnRows = lambda done, total: None,
     alpha: float | None = None,
     rate: float | None = None,
@@ -47,7 +47,7 @@ def run_file(
         function: by name.
         source: .npy, .npz, .csv, .parquet, .tfrecord or an image; a folder of such files, or a glob, which are read in
             the order of their paths; or a `pyarrow.dataset.Dataset`.
-        out: one such file; written whole or not at all.
+        out: one such file, written whole or not at all; None for the standard output, as a .csv.
         on_rows: is told the rows written, and those of the file where it tells.
         alpha: of `score`: adds a column `anomaly`, 1 where the p-value is at most this.
         rate: likewise, by `keras_ae.alarms.alarms_of_batch` over all rows, whose scores are then held in memory.
@@ -130,13 +130,13 @@ def names_of(model: Model, function: str) -> tuple[str, ...] | None:
     return model.columns if function in (*_OF_ROWS, "explain") else None
 
 
-def as_cells(model: Model, x: np.ndarray, out: Path) -> dict[str, np.ndarray]:
+def as_cells(model: Model, x: np.ndarray, out: Path | None) -> dict[str, np.ndarray]:
     """Raw rows by the names that they have in a file: of a table columns of cells, of series in .parquet a column of
     lists for each channel, else one array.
     """
-    if model.schema is not None and out.suffix in TABLES:
+    if model.schema is not None and ending_of(out) in TABLES:
         return model.schema.table(x)
-    if model.sequences is not None and out.suffix == ".parquet":
+    if model.sequences is not None and ending_of(out) == ".parquet":
         return model.sequences.lists(x)
     return {"x": x}
 
@@ -145,7 +145,7 @@ def _run_series(
     model: Model,
     function: str,
     source: Any,
-    out: Path,
+    out: Path | None,
     on_rows: OnRows,
     alpha: float | None,
     rate: float | None,
@@ -181,14 +181,16 @@ def _run_series(
         names = model.classes if function == "classify" else [f"{name}{i}" for i in range(flat.shape[1])]
         edges = {"start": stamps[starts], "end": stamps[starts + length - 1]}
         named = {**edges, **dict(zip(names, flat.T, strict=True))}
-    if out.suffix in (".npy", ".npz"):
+    if ending_of(out) in (".npy", ".npz"):
         named = {name: column for name, column in named.items() if column.dtype != object}
     write_batches(out, _counted(iter([named]), rows, on_rows))
 
 
-def impute_file(model: Model, source: Any, out: Path, on_rows: OnRows = lambda done, total: None) -> dict[str, int]:
-    """A table with its missing cells filled (`keras_ae.imputation.impute`), all else as it is, columns that the model
-    does not look at among them.
+def impute_file(
+    model: Model, source: Any, out: Path | None, on_rows: OnRows = lambda done, total: None
+) -> dict[str, int]:
+    """A table with its missing cells filled by `Model.impute`, all else as it is, columns that the model does not look
+    at among them.
 
     Returns:
         The cells filled, by column.

@@ -13,6 +13,8 @@ from keras_ae.layers.detection import EXACT
 from keras_ae.layers.neighbours import limited
 
 FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
+BATCH = 1024
+"""Rows at a time."""
 
 
 def functions_of(model: Any) -> dict[str, keras.Model]:
@@ -194,9 +196,18 @@ class _Draws(keras.layers.Layer):
         return keras.KerasTensor((params.shape[0], len(self.draws.schema.columns)), dtype="float32")
 
 
-def in_batches(graph: keras.Model, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def signature_of(graph: keras.Model) -> dict[str, dict[str, dict[str, Any]]]:
+    """Inputs and outputs of a graph by name: shapes without the batch, and dtypes."""
+    sides = {"inputs": {tensor.name: tensor for tensor in graph.inputs}, "outputs": graph.output}
+    return {
+        side: {name: {"shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for name, tensor in tensors.items()}
+        for side, tensors in sides.items()
+    }
+
+
+def in_batches(graph: keras.Model, x: np.ndarray) -> list[np.ndarray]:
     """A graph's outputs for raw rows, eagerly: for one pass, compiling it would take longer than running it."""
-    parts = [keras.tree.flatten(graph(x[i : i + batch_size], training=False)) for i in range(0, len(x), batch_size)]
+    parts = [keras.tree.flatten(graph(x[i : i + BATCH], training=False)) for i in range(0, len(x), BATCH)]
     return [np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True)]
 
 

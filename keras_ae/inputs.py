@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.arrow import ArrowTable, is_dataset, naming, table_of_dataset
+from keras_ae.data.arrow import ArrowTable, is_dataset, table_of_dataset
 from keras_ae.data.cells import Cells, Problem
 from keras_ae.data.images import IMAGE_ENDINGS, ImageRows
 from keras_ae.data.nested import Series, in_order, series_of_arrow
@@ -15,7 +15,7 @@ from keras_ae.data.schema import check_problems
 from keras_ae.data.sequences import Sequences
 from keras_ae.data.shards import batches_of, cells_of_shards, is_many
 from keras_ae.data.sources import files_of
-from keras_ae.data.tables import ENDINGS, TABLES, Rows, as_numbers
+from keras_ae.data.tables import ENDINGS, TABLES, Rows, as_numbers, reading_arrow
 from keras_ae.data.tfrecord import RECORD_ENDINGS, records_of
 from keras_ae.data.windows import read_series, starts_of, windows
 from keras_ae.errors import InputError
@@ -87,7 +87,7 @@ def _series(known: Sequences, source: Any, files: list[Path]) -> tuple[int | Non
 
 
 def _of_dataset(dataset: Any) -> Iterator[tuple[str, Series]]:
-    with naming("The data set"):
+    with reading_arrow("The data set"):
         for batch in dataset.to_batches():
             series = series_of_arrow(batch, "The data set") if len(batch) else None
             if series is not None:

@@ -11,7 +11,7 @@ from keras_ae.data.columns import features, flags_of, layout, rows
 from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation, evaluate
-from keras_ae.evaluation.protocol import Progress
+from keras_ae.progress import Progress, silent
 from keras_ae.provenance import complete_labels, fitted_splits
 
 Bound = Callable[[np.ndarray], np.ndarray]
@@ -25,7 +25,7 @@ class Judged:
         evaluation: the numbers and the verdict.
         splits: raw rows, as `fit` split them; missing cells of a table are filled.
         samples: of the model, raw rows.
-        test: the test rows of `splits` as they were, with the cells that are missing.
+        given: the same rows as they were, with the cells that are missing; scores are of these.
         test_rows: numbers of the test rows that were looked at, among all test rows.
         all_rows: whether every row was looked at.
     """
@@ -33,7 +33,7 @@ class Judged:
     evaluation: Evaluation
     splits: Splits
     samples: np.ndarray
-    test: np.ndarray
+    given: Splits
     test_rows: np.ndarray
     all_rows: bool
 
@@ -43,7 +43,7 @@ def evaluate_artifact(
     source: str | Path | np.ndarray | Source | None = None,
     max_rows: int = 5000,
     seed: int = 0,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = silent,
     nll: Bound | None = None,
 ) -> Evaluation:
     """Splits the source as `fit` did, and measures the artifact's model on training and test rows.
@@ -90,18 +90,17 @@ def judge(
     sizes = {name: len(rows) for name, rows in splits.parts().items()}
     rng = np.random.default_rng(seed)
     index = {name: np.sort(rng.permutation(size)[:most]) for name, size in sizes.items()}
-    splits = _rows_of(splits, index)
-    as_they_were = splits
+    splits = given = _rows_of(splits, index)
     progress("running the model", None)
     schema = model.schema
     if schema is not None:
         splits = replace(splits, **{name: model.impute(rows) for name, rows in splits.parts().items()})
-    scores = model.score(splits.test)
+    scores = model.score(given.test)
     samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
     train, test = splits.train, splits.test
     evaluation = evaluate(
-        model.features(as_they_were.train),
-        model.features(as_they_were.test),
+        model.features(given.train),
+        model.features(given.test),
         model.features(samples),
         latent_dim=model.latent_dim,
         reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),
@@ -116,9 +115,7 @@ def judge(
         valid=_valid(model),
         progress=progress,
     )
-    return Judged(
-        evaluation, splits, samples, as_they_were.test, index["test"], most is None or max(sizes.values()) <= most
-    )
+    return Judged(evaluation, splits, samples, given, index["test"], most is None or max(sizes.values()) <= most)
 
 
 def _known(model: runtime.Model, x: np.ndarray) -> np.ndarray:

@@ -19,11 +19,20 @@ from keras_ae.composition import (
     mean_of,
     one_hot,
 )
-from keras_ae.data.columns import without_missing
-from keras_ae.data.labels import UNKNOWN, label_index
-from keras_ae.functions import LogPrior, best_guess, comparable, encoded, functions_of, in_batches, opinions
-from keras_ae.imputation import STEPS, impute
-from keras_ae.latents import interpolate, traverse
+from keras_ae.data.labels import UNKNOWN
+from keras_ae.data.schema import Schema
+from keras_ae.functions import (
+    BATCH,
+    LogPrior,
+    best_guess,
+    comparable,
+    encoded,
+    functions_of,
+    in_batches,
+    opinions,
+    signature_of,
+)
+from keras_ae.interface import LocalFunctions
 from keras_ae.layers import (
     AnomalyScore,
     ColumnDraws,
@@ -39,10 +48,11 @@ from keras_ae.layers.detection import BANK
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
 from keras_ae.resident import ResidentModel
+from keras_ae.signatures import Signatures
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Autoencoder(ResidentModel):
+class Autoencoder(ResidentModel, LocalFunctions):
     """An encoder and a decoder trained together: raw x in, AE(x) in raw units out.
 
     The training graph is `x -> scaling -> encoder -> latent -> decoder -> inverse scaling`, with loss layers on the
@@ -234,60 +244,56 @@ class Autoencoder(ResidentModel):
         """
         return functions_of(self)
 
-    def calibrate(self, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 1024) -> None:
+    def calibrate(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
         """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
         their labels y (rows,), -1 where one is not known, weighs the opinions behind `classify`."""
-        scores = self.score(x, batch_size)["score"]
+        scores = self.score(x)["score"]
         if isinstance(self.reconstruction, RMSELoss) and not self.reconstruction.skip_missing:
-            self.reconstruction.set_noise(self._expected_error(x, batch_size))
+            self.reconstruction.set_noise(self._expected_error(x))
         self.p_value.fit(scores)
         if y is not None and self.classes:
             known = np.asarray(y) != UNKNOWN
             if known.any():
-                self.pool.fit(self._opinions_of(x[known], batch_size), np.asarray(y)[known])
+                self.pool.fit(self._opinions_of(x[known]), np.asarray(y)[known])
         self._compiled_functions.clear()
 
-    def fit_detector(
-        self, x: np.ndarray, held_out: np.ndarray, seed: int = 0, batch_size: int = 1024, keep_rows: bool = True
-    ) -> None:
+    def fit_detector(self, x: np.ndarray, held_out: np.ndarray, keep_rows: bool = True) -> None:
         """Fits what `score` is: an AnomalyScore of rows like these, with the prior as it is; `calibrate` comes after.
 
         Args:
             x: normal raw rows (rows, ...) that were trained on; at most 2,048 of them are kept in the model.
             held_out: normal rows that were not.
-            seed: of the choice.
-            batch_size: rows at a time.
             keep_rows: False keeps none of x in the model; the score is of error and prior alone then.
         """
         self.set_detector(None)
-        kept = np.sort(np.random.default_rng(seed).permutation(len(x))[:BANK])
+        kept = np.sort(np.random.default_rng(0).permutation(len(x))[:BANK])
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         scaled, mean = encoded(self, rows)
         compared = comparable(self, scaled, best_guess(self, scaled, mean))
         graph = keras.Model(rows, [*compared, mean, LogPrior(self.prior)(mean)])
-        train, unseen = (in_batches(graph, part, batch_size) for part in (np.asarray(x)[kept], held_out))
+        train, unseen = (in_batches(graph, part) for part in (np.asarray(x)[kept], held_out))
         self.set_detector(AnomalyScore.fitted(train, unseen, keep_rows, isinstance(self.scaling, SequenceScaling)))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
         """Puts another layer behind `score`; None for the RMSE of a row."""
         self._replace("detector", detector)
 
-    def scaled_pair(self, x: np.ndarray, batch_size: int = 1024) -> list[np.ndarray]:
+    def scaled_pair(self, x: np.ndarray) -> list[np.ndarray]:
         """Raw rows as x and x_hat in scaled units, NaN in x where a value is missing."""
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         scaled, mean = encoded(self, rows)
-        return in_batches(keras.Model(rows, [scaled, best_guess(self, scaled, mean)]), x, batch_size)
+        return in_batches(keras.Model(rows, [scaled, best_guess(self, scaled, mean)]), x)
 
-    def _opinions_of(self, x: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    def _opinions_of(self, x: np.ndarray) -> list[np.ndarray]:
         rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
         scaled, mean = encoded(self, rows)
-        return in_batches(keras.Model(rows, opinions(self, scaled, mean)), x, batch_size)
+        return in_batches(keras.Model(rows, opinions(self, scaled, mean)), x)
 
-    def _expected_error(self, x: np.ndarray, batch_size: int) -> float:
+    def _expected_error(self, x: np.ndarray) -> float:
         """Mean squared error in scaled units where z is drawn from the posterior: the noise of the tightest bound."""
-        z = self.draw_latents(x, batch_size=batch_size).reshape(-1, *self.latent_shape)
-        y = self.classify(x, batch_size).argmax(axis=1).tolist() if self.conditional else None
-        x_hat = self.decode(z, y, batch_size)
+        z = self.draw_latents(x).reshape(-1, *self.latent_shape)
+        y = self.classify(x).argmax(axis=1).tolist() if self.conditional else None
+        x_hat = self.decode(z, y)
         if self.scaling is None:
             return float(np.mean(np.square(x_hat - x, dtype="float64")))
         rows = [np.asarray(self.scaling(part), "float64") for part in (x.astype(self.raw_dtype), x_hat)]
@@ -332,39 +338,43 @@ class Autoencoder(ResidentModel):
         self.set_prior(fitted.layer)
         return fitted
 
-    def fit_draws(self, x: np.ndarray, y: np.ndarray | None = None, seed: int = 0, batch_size: int = 1024) -> None:
+    def fit_draws(self, x: np.ndarray, y: np.ndarray | None = None, seed: int = 0) -> None:
         """Of a table: sets how often cells are missing in what `generate` draws, as they are in raw rows x, given z.
 
         Args:
             x: rows that were trained on.
             y: indices of their classes, -1 where one is not known; for a conditional decoder.
             seed: of posterior draws.
-            batch_size: rows at a time.
         """
         if self.draws is None or not np.isnan(x).any():
             return
-        z = self.draw_latents(x, seed, batch_size).reshape(-1, *self.latent_shape)
+        z = self.draw_latents(x, seed).reshape(-1, *self.latent_shape)
         labels = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
         parts = []
-        for i in range(0, len(x), batch_size):
-            part = ops.convert_to_tensor(z[i : i + batch_size])
-            given = [part, one_hot(labels[i : i + batch_size], len(self.classes))] if self.conditional else part
+        for i in range(0, len(x), BATCH):
+            part = ops.convert_to_tensor(z[i : i + BATCH])
+            given = [part, one_hot(labels[i : i + BATCH], len(self.classes))] if self.conditional else part
             parts.append(ops.convert_to_numpy(ops.cast(self.decoder(given, training=False), "float32")))
         self.draws.fit(np.concatenate(parts), x)
         self._compiled_functions.clear()
 
-    def draw_latents(self, x: np.ndarray, seed: int = 0, batch_size: int = 1024) -> np.ndarray:
-        """Raw x (rows, ...) to one draw each from q(z | x), (rows, n); z itself where the encoder is deterministic."""
-        return _draws(*self.posterior(x, batch_size), seed)
+    @property
+    def drawn(self) -> Schema | None:
+        """Of a table whose cells `generate` draws."""
+        return None if self.draws is None else self.draws.schema
 
-    def posterior(self, x: np.ndarray, batch_size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    def draw_latents(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Raw x (rows, ...) to one draw each from q(z | x), (rows, n); z itself where the encoder is deterministic."""
+        return _draws(*self.posterior(x), seed)
+
+    def posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of raw x (rows, ...), each (rows, n); 0 where the encoder is deterministic."""
         if not isinstance(self.latent, Sampling):
-            z = self.encode(x, batch_size).reshape(len(x), -1)
+            z = self.encode(x).reshape(len(x), -1)
             return z, np.zeros_like(z)
         parts = []
-        for i in range(0, len(x), batch_size):
-            rows = np.asarray(x[i : i + batch_size]).astype(self.raw_dtype)
+        for i in range(0, len(x), BATCH):
+            rows = np.asarray(x[i : i + BATCH]).astype(self.raw_dtype)
             posterior = self.encoder(self.scaling(rows) if self.scaling is not None else rows, training=False)
             parts.append([ops.convert_to_numpy(ops.cast(part, "float32")) for part in posterior])
         mean, log_var = (np.concatenate(column).reshape(len(x), -1) for column in zip(*parts, strict=True))
@@ -382,100 +392,47 @@ class Autoencoder(ResidentModel):
         setattr(self, name, layer)
         self._compiled_functions.clear()
 
-    def encode(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
-        return self.run("encode", x, batch_size)["z"]
-
-    def decode(self, z: np.ndarray, y: Any = None, batch_size: int = 1024) -> np.ndarray:
-        """z (rows, ...) to x (rows, ...) in raw units; a conditional decoder takes classes y, by name or index."""
-        inputs = {"z": z, **({"label": label_index(y, len(z), self.classes)} if self.conditional else {})}
-        return self.run("decode", inputs, batch_size)["x"]
-
-    def reconstruct(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """AE(x) in raw units, deterministic."""
-        return self.run("reconstruct", x, batch_size)["x_hat"]
-
-    def score(self, x: np.ndarray, batch_size: int = 1024) -> dict[str, np.ndarray]:
-        """`score` (rows,), higher is more anomalous, and after `calibrate` its conformal `p_value` (rows,)."""
-        return self.run("score", x, batch_size)
-
-    def explain(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """What each feature of raw x adds to the score, (rows, ...); over a row it sums to that."""
-        if self.detector is None:
-            raise ValueError("`explain` needs a detector: call `fit_detector` first. Received a model without one.")
-        return self.run("explain", x, batch_size)["contribution"]
-
-    def impute(self, x: np.ndarray, steps: int = STEPS) -> np.ndarray:
-        """Raw rows (rows, columns) with missing cells (NaN) filled: `keras_ae.imputation.impute`."""
-        return impute(self, x, steps)
-
-    def classify(self, x: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
-        if not self.classes:
-            raise ValueError("`classify` needs a model that was trained with labels. Received a model without classes.")
-        return self.run("classify", x, batch_size)["probability"]
-
-    def generate(
-        self, n: int, y: Any = None, seed: int | None = None, batch_size: int = 1024, missing: bool = True
-    ) -> np.ndarray:
-        """n observations (n, ...) in raw units; a seed gives the same ones here and in every export.
-
-        y: a class by name or index, or n of them; by default classes are drawn by their frequency.
-        missing: whether cells of a table may be missing (NaN), as they are in its rows."""
-        inputs = {"epsilon": standard_normal(n, self.epsilon_dim, seed)}
-        if self.draws is not None and not missing:
-            inputs["epsilon"] = without_missing(self.draws.schema, inputs["epsilon"])
-        label = label_index(y, n, self.classes)
-        return self.run("generate", inputs | ({"label": label} if self.classes else {}), batch_size)["x"]
-
-    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8, y: Any = None) -> np.ndarray:
-        """Observations (steps, ...) on the way from AE(a) to AE(b): `keras_ae.latents.interpolate`."""
-        return interpolate(self, a, b, steps, y)
-
-    def traverse(self, x: np.ndarray, steps: int = 7, y: Any = None) -> np.ndarray:
-        """Observations (latents, steps, ...), of x with one latent varied: `keras_ae.latents.traverse`."""
-        return traverse(self, x, steps, y)
-
     @property
     def has_gaussian_prior(self) -> bool:
         """Whether `generate` draws z from a single Gaussian."""
         return getattr(self.prior, "components", None) == 1
 
-    def run(self, function: str, inputs: Any, batch_size: int = 1024) -> dict[str, np.ndarray]:
+    @property
+    def signatures(self) -> Signatures:
+        """Inputs and outputs of each of `functions`, by name: shapes without the batch, and dtypes."""
+        return {name: signature for name, (_, signature) in self._compiled().items()}
+
+    def run(self, function: str, inputs: Any) -> dict[str, np.ndarray]:
         """Runs one of `functions` on an array, or on arrays by the names of its inputs, in batches; dict of arrays
         out."""
+        taken = self.check(function)["inputs"]
+        arrays = dict(inputs) if isinstance(inputs, dict) else {next(iter(taken)): inputs}
+        if "x" in arrays and isinstance(self.scaling, SequenceScaling):
+            arrays["x"] = self.scaling.padded(arrays["x"])
+        if set(arrays) != set(taken):
+            raise ValueError(f"{function} must have the inputs {', '.join(taken)}. Received: {', '.join(arrays)}.")
+        for name, array in arrays.items():
+            if list(np.shape(array)[1:]) != taken[name]["shape"]:
+                raise ValueError(
+                    f"Input must have shape {batch_of(taken[name]['shape'])}. Received: {np.shape(array)}."
+                )
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        call, _ = self._compiled()[function]
+        parts = [
+            call({name: array[i : i + BATCH].astype(taken[name]["dtype"]) for name, array in arrays.items()})
+            for i in range(0, max(len(next(iter(arrays.values()))), 1), BATCH)
+        ]
+        return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
+
+    def _compiled(self) -> dict[str, tuple[Any, Any]]:
+        """Each of `functions`, compiled, and its signature."""
         import tensorflow as tf
 
         if not self._compiled_functions:
             for name, graph in self.functions().items():
                 specs = {t.name: tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in graph.inputs}
-                self._compiled_functions[name] = tf.function(graph, input_signature=[specs]), specs
-        if function not in self._compiled_functions:
-            known = ", ".join(self._compiled_functions)
-            raise ValueError(f"`function` must be one of {known}. Received: {function!r}.")
-        call, specs = self._compiled_functions[function]
-        arrays = dict(inputs) if isinstance(inputs, dict) else {next(iter(specs)): inputs}
-        if "x" in arrays and isinstance(self.scaling, SequenceScaling):
-            arrays["x"] = self.scaling.padded(arrays["x"])
-        if set(arrays) != set(specs):
-            raise ValueError(f"{function} must have the inputs {', '.join(specs)}. Received: {', '.join(arrays)}.")
-        for name, array in arrays.items():
-            if tuple(np.shape(array)[1:]) != tuple(specs[name].shape[1:]):
-                raise ValueError(
-                    f"Input must have shape {batch_of(specs[name].shape[1:])}. Received: {np.shape(array)}."
-                )
-        arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        starts = range(0, max(len(next(iter(arrays.values()))), 1), batch_size)
-        parts = [
-            call({name: tf.cast(array[i : i + batch_size], specs[name].dtype) for name, array in arrays.items()})
-            for i in starts
-        ]
-        return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
-
-
-def standard_normal(n: int, latent_dim: int, seed: int | None) -> np.ndarray:
-    """The noise that `generate` draws: float32 (n, latent_dim) from NumPy's default generator."""
-    return np.random.default_rng(seed).standard_normal((n, latent_dim), dtype=np.float32)
+                self._compiled_functions[name] = tf.function(graph, input_signature=[specs]), signature_of(graph)
+        return self._compiled_functions
 
 
 def _draws(mean: np.ndarray, variance: np.ndarray, seed: int) -> np.ndarray:

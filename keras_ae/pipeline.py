@@ -21,11 +21,12 @@ from keras_ae.export.precision import check_of_one_size
 from keras_ae.likelihood import density_bound
 from keras_ae.models import Autoencoder
 from keras_ae.preparation import Prepared
+from keras_ae.progress import Progress, silent
 from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
 from keras_ae.replicas import losing_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run
-from keras_ae.storage import Progress, check_precisions, describe, silent, versions, write
+from keras_ae.storage import check_precisions, describe, versions, write
 from keras_ae.tracking.tracker import Tracker, Trackers
 from keras_ae.training import Training, finish, measure, measure_classes, train
 

@@ -28,7 +28,6 @@ class Recipe:
         summary: one line.
         paper: author and year.
         network: the only network that makes sense, or None for any.
-        variational: a loss term ties z to N(0, I).
         conditional: the decoder takes the label besides z; needs classes.
     """
 
@@ -36,7 +35,6 @@ class Recipe:
     summary: str
     paper: str
     network: str | None = None
-    variational: bool = False
     conditional: bool = False
 
     @property
@@ -50,31 +48,26 @@ RECIPES: dict[str, Recipe] = {
         families.vae,
         "Variational autoencoder, calibrated RMSE: a true bound, nothing to tune.",
         "Kingma and Welling 2014; Rybkin et al. 2021",
-        variational=True,
     ),
     "student_t": Recipe(
         families.student_t,
         "VAE whose decoder is Student's t: outliers weigh less.",
         "Takahashi et al. 2018",
-        variational=True,
     ),
     "rmse_vae": Recipe(
         families.rmse_vae,
         "RMSE (equation 3) as it stands plus a weighted KL.",
         "Kingma and Welling 2014",
-        variational=True,
     ),
     "beta_vae": Recipe(
         families.beta_vae,
         "VAE with beta times the KL, or its distance from a rising capacity.",
         "Higgins et al. 2017; Burgess et al. 2018",
-        variational=True,
     ),
     "cvae": Recipe(
         families.vae,
         "Conditional VAE: the decoder is told the label, z is what else there is.",
         "Sohn et al. 2015; Kingma et al. 2014",
-        variational=True,
         conditional=True,
     ),
     "kl_ae": Recipe(
@@ -123,59 +116,45 @@ RECIPES: dict[str, Recipe] = {
         families.beta_tc_vae,
         "VAE with beta times the total correlation, for independent latents.",
         "Chen et al. 2018",
-        variational=True,
     ),
-    "factor_vae": Recipe(
-        families.factor_vae, "The same, the total correlation by a critic.", "Kim and Mnih 2018", variational=True
-    ),
+    "factor_vae": Recipe(families.factor_vae, "The same, the total correlation by a critic.", "Kim and Mnih 2018"),
     "dip_vae": Recipe(
         families.dip_vae,
         "VAE whose covariance of z is pulled towards the identity.",
         "Kumar et al. 2018",
-        variational=True,
     ),
     "info_vae": Recipe(
         families.info_vae,
         "VAE with less KL and the MMD besides, so that z keeps its information.",
         "Zhao et al. 2019",
-        variational=True,
     ),
-    "iwae": Recipe(
-        families.iwae, "VAE with a tighter bound, of several weighted draws.", "Burda et al. 2016", variational=True
-    ),
+    "iwae": Recipe(families.iwae, "VAE with a tighter bound, of several weighted draws.", "Burda et al. 2016"),
     "miwae": Recipe(
         families.miwae,
         "The same where cells are missing: those that are known count.",
         "Mattei and Frellsen 2019",
-        variational=True,
     ),
     "svae": Recipe(
         families.svae,
         "VAE whose latents are directions: von Mises-Fisher posteriors on the unit sphere.",
         "Davidson et al. 2018",
-        variational=True,
     ),
     "vamp_vae": Recipe(
         families.vamp_vae,
         "VAE whose prior mixes the posteriors of learned inputs.",
         "Tomczak and Welling 2018",
-        variational=True,
     ),
     "hvae": Recipe(
         families.hvae,
         "VAE whose prior has a second stochastic layer above z.",
         "Burda et al. 2016; Sonderby et al. 2016",
-        variational=True,
     ),
     "flow_vae": Recipe(
         families.flow_vae,
         "VAE whose prior, or posterior, is an autoregressive flow.",
         "Chen et al. 2017; Kingma et al. 2016",
-        variational=True,
     ),
-    "vae_gan": Recipe(
-        families.vae_gan, "VAE with a critic that tells x from AE(x).", "Larsen et al. 2016", variational=True
-    ),
+    "vae_gan": Recipe(families.vae_gan, "VAE with a critic that tells x from AE(x).", "Larsen et al. 2016"),
     "linear": Recipe(
         families.deterministic, "Linear encoder and decoder: PCA.", "Baldi and Hornik 1989", network="linear"
     ),

@@ -1,7 +1,6 @@
 """Runs an artifact with ONNX Runtime and NumPy; never imports TensorFlow or Keras."""
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,27 @@ import numpy as np
 from keras_ae import artifact
 from keras_ae.data.batches import ahead
 from keras_ae.data.cells import cells_of, is_table
-from keras_ae.data.columns import features, with_flags, without_missing
+from keras_ae.data.columns import features, with_flags
 from keras_ae.data.labels import label_index
 from keras_ae.data.nested import in_order, series_of_table
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.sequences import Sequences
-from keras_ae.data.tables import check_finite
+from keras_ae.data.tables import UNNAMED, check_finite
 from keras_ae.data.windows import Windowing
 from keras_ae.errors import InputError
-from keras_ae.imputation import STEPS, impute
-from keras_ae.latents import interpolate, traverse
+from keras_ae.interface import STEPS, LocalFunctions
+from keras_ae.progress import rows_bar
 from keras_ae.sessions import CPU, FixedBatch, Provider, automatic, check_providers, open_session, short_name
-from keras_ae.signatures import signatures
+from keras_ae.signatures import Signatures, signatures
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 64 << 20
-_PROGRESS_AFTER = 2.0  # seconds
 _COMPARED_ROWS = 7
 _AGREES = {True: 1e-3, False: 5e-2}
 """Share of the largest value that providers may differ by, in float32 and in less."""
 
 
-class Model:
+class Model(LocalFunctions):
     """The functions of one artifact, NumPy in and NumPy out. Made by `load`.
 
     Raw x may also be a table, a DataFrame or a dictionary of columns; `reconstruct`, `impute` and `explain` give back
@@ -48,7 +46,6 @@ class Model:
         sequences: what is known of series, where it was trained on such of different lengths; x may be a list of series
             then, or an array with NaN behind the end of each.
         classes: names of the classes, where it was trained with labels.
-        signatures: inputs and outputs of each function, by name: shapes without the batch, and dtypes.
         providers: of ONNX Runtime that it runs on, in order: `cuda`, `cpu`.
     """
 
@@ -63,7 +60,8 @@ class Model:
     ) -> None:
         self.path = path
         self.manifest = manifest
-        self.input_shape = tuple(manifest["input"]["shape"])
+        self.input_shape = self.raw_shape = tuple(manifest["input"]["shape"])
+        self.raw_dtype = manifest["input"]["dtype"]
         self.latent_shape = tuple(manifest["latent_shape"])
         self.latent_dim = int(manifest["latent_dim"])
         self.columns = tuple(manifest["columns"]) if manifest.get("columns") else None
@@ -71,9 +69,9 @@ class Model:
         self.classes = tuple(manifest.get("classes") or ())
         self.windowing = Windowing.of(manifest["window"]) if manifest.get("window") else None
         self.sequences = Sequences.of(manifest["sequences"]) if manifest.get("sequences") else None
-        self.signatures = signatures(manifest)
-        self._dtype = np.dtype(manifest["input"]["dtype"])
-        self._one_row = (1, *self.input_shape)
+        self._signatures = signatures(manifest)
+        self._dtype = np.dtype(self.raw_dtype)
+        self._one_row = (1, *self.input_shape) if self.sequences is None else None
         self._zeros = np.zeros(math.prod(self.input_shape), self._dtype) if self._dtype.kind == "f" else None
         self.providers = tuple(map(short_name, providers))
         self._precision = precision
@@ -84,93 +82,42 @@ class Model:
         self._sessions: dict[str, tuple[Any, list[str]]] = {}
         self._fixed: dict[str, tuple[Any, list[str]]] = {}
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
-        return self._run("encode", {"x": self._rows(x)})["z"]
-
-    def decode(self, z: np.ndarray, y: Any = None) -> np.ndarray:
-        """z (rows, ...) to x (rows, ...) in raw units; a conditional decoder takes classes y, as `generate` does."""
-        inputs = {"z": _checked(z, self.latent_shape, np.dtype("float32"), "z", None)}
-        if "label" in self.signatures["decode"]["inputs"]:
-            inputs["label"] = label_index(y, len(inputs["z"]), self.classes)
-        elif y is not None:
-            raise InputError(
-                "`y` is for a decoder that was trained with labels (recipe cvae). Received one for another."
-            )
-        return self._run("decode", inputs)["x"]
+    @property
+    def signatures(self) -> Signatures:
+        """Inputs and outputs of each function, by name: shapes without the batch, and dtypes."""
+        return self._signatures
 
     def reconstruct(self, x: Any) -> Any:
         """AE(x) in raw units, deterministic."""
-        return self._like(x, self._run("reconstruct", {"x": self._rows(x)})["x_hat"])
+        rows = super().reconstruct(x)
+        return _table_like(x, self.table(rows)) if is_table(x) else rows
 
     def impute(self, x: Any, steps: int = STEPS) -> Any:
-        """Raw rows with missing cells (NaN) filled: `keras_ae.imputation.impute`. All else of a table stays."""
-        rows = self._rows(x)
-        filled = impute(self, rows, steps)
+        """Raw rows with missing cells filled, as `LocalFunctions.impute`. All else of a table stays."""
         if not is_table(x):
-            return filled
-        made = self.table(filled)
+            return super().impute(x, steps)
+        rows = self.rows(x)
+        made = self.table(super().impute(rows, steps))
         for i, name in enumerate(made):
             given = np.array(x[name], object)
             made[name] = np.where(np.isnan(rows[:, i]), np.array(made[name], object), given)
         return _table_like(x, made)
 
-    def score(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """`score` (rows,), higher is more anomalous, and its conformal `p_value` (rows,)."""
-        return self._run("score", {"x": self._rows(x)})
-
     def explain(self, x: Any) -> Any:
         """What each feature adds to the score of raw x, (rows, ...); over a row it sums to that."""
-        self.check("explain")
-        contribution = self._run("explain", {"x": self._rows(x)})["contribution"]
-        return (
-            _table_like(x, dict(zip(self.columns or (), contribution.T, strict=True))) if is_table(x) else contribution
-        )
+        parts = super().explain(x)
+        return _table_like(x, dict(zip(self.columns or (), parts.T, strict=True))) if is_table(x) else parts
 
-    def classify(self, x: np.ndarray) -> np.ndarray:
-        """p(y | x) of raw x (rows, ...): (rows, classes), in the order of `classes`."""
-        self.check("classify")
-        return self._run("classify", {"x": self._rows(x)})["probability"]
-
-    def generate(self, n: int, y: Any = None, seed: int | None = None, missing: bool = True) -> np.ndarray:
-        """n observations (n, ...) in raw units; a seed gives the same ones as in Keras and every export.
-
-        y: a class by name or index, or n of them; by default classes are drawn by their frequency.
-        missing: whether cells of a table may be missing (NaN), as they are in its rows.
-        """
-        if n < 1:
-            raise InputError(f"`n` must be at least 1. Received: {n}.")
-        inputs = {"epsilon": self._noise(n, seed)}
-        if self.schema is not None and not missing:
-            inputs["epsilon"] = without_missing(self.schema, inputs["epsilon"])
-        label = label_index(y, n, self.classes)
-        if self.classes:
-            inputs["label"] = label
-        return self._run("generate", inputs)["x"]
-
-    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8, y: Any = None) -> np.ndarray:
-        """Observations (steps, ...) on the way from AE(a) to AE(b): `keras_ae.latents.interpolate`."""
-        return interpolate(self, a, b, steps, y)
-
-    def traverse(self, x: np.ndarray, steps: int = 7, y: Any = None) -> np.ndarray:
-        """Observations (latents, steps, ...), of x with one latent varied: `keras_ae.latents.traverse`."""
-        return traverse(self, x, steps, y)
+    @property
+    def drawn(self) -> Schema | None:
+        """Of a table whose cells `generate` draws."""
+        return self.schema
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Of a window of a time series, or of series of different lengths; none where x is no such."""
         found = self.sequences or self.windowing
         return () if found is None else found.channels
-
-    @property
-    def raw_shape(self) -> tuple[int, ...]:
-        """Of one raw observation."""
-        return self.input_shape
-
-    @property
-    def raw_dtype(self) -> str:
-        """Of raw x."""
-        return self._dtype.name
 
     @property
     def has_gaussian_prior(self) -> bool:
@@ -203,14 +150,10 @@ class Model:
         """n rows of a function's first input: for raw x the model's own samples, for z and noise standard normal
         numbers.
         """
-        name, of = next(iter(self._signature(function)["inputs"].items()))
-        if name != "x":
-            return np.random.default_rng(0).standard_normal((n, *of["shape"]), dtype=np.float32)
-        x = self.generate(n, seed=0)
-        if self._dtype.kind == "f":
-            return x
-        limits = np.iinfo(self._dtype)
-        return np.clip(np.rint(x), limits.min, limits.max).astype(self._dtype)
+        name, of = next(iter(self.check(function)["inputs"].items()))
+        if name == "x":
+            return self.samples(n)
+        return np.random.default_rng(0).standard_normal((n, *of["shape"]), dtype=np.float32)
 
     def table(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Raw rows (rows, columns) as columns of cells by name: numbers, text, booleans, ISO dates."""
@@ -238,9 +181,10 @@ class Model:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Columns that a table may have and the model does not look at: those dropped, and the labels."""
+        """Columns that a table may have and the model does not look at: those dropped, the labels, and row numbers."""
         labels = self.manifest.get("labels_column")
-        return (*self.manifest.get("dropped", ()), *(() if labels is None else (labels,)))
+        others = (*self.manifest.get("dropped", ()), *(() if labels is None else (labels,)), *UNNAMED)
+        return tuple(name for name in others if name not in (self.columns or ()))
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Raw rows as numbers that have distances: of a table its features, where missing cells are filled, and told by
@@ -253,60 +197,29 @@ class Model:
         x = np.asarray(x, "float32")
         return with_flags(self.schema, features(self.schema, self.impute(x)), x)
 
-    def _like(self, x: Any, rows: np.ndarray) -> Any:
-        return _table_like(x, self.table(rows)) if is_table(x) else rows
-
-    def _rows(self, x: Any) -> np.ndarray:
-        # The common case of a service, one row as it should be. A product with zeros is NaN where it isn't finite.
-        is_plain = (
-            self.sequences is None and type(x) is np.ndarray and x.dtype is self._dtype and x.shape == self._one_row
-        )
-        if is_plain and (self._zeros is None or x.ravel().dot(self._zeros) == 0.0):
-            return x
-        if self.sequences is not None:
-            return self._series(x, "x")
-        if is_table(x):
-            return self.rows(x)
-        return _checked(x, self.input_shape, self._dtype, "x", self.columns, schema=self.schema)
-
-    def _series(self, x: Any, name: str) -> np.ndarray:
+    def _series(self, x: Any) -> np.ndarray:
         assert self.sequences is not None
-        series = series_of_table(x, f"`{name}`") if is_table(x) else None
-        given = x if series is None else in_order(series, self.sequences.channels, f"`{name}`")
-        return self.sequences.padded(given, name)
-
-    def _noise(self, n: int, seed: int | None) -> np.ndarray:
-        shape = (n, *self.signatures["generate"]["inputs"]["epsilon"]["shape"])
-        return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-    def check(self, function: str) -> None:
-        """Raises InputError for a function that the artifact does not have."""
-        self._signature(function)
-
-    def _signature(self, function: str) -> dict[str, dict[str, Any]]:
-        if function == "classify" and function not in self.signatures:
-            raise InputError("`classify` needs a model that was trained with labels. Received: one without classes.")
-        if function == "explain" and function not in self.signatures:
-            raise InputError("`explain` needs a model with a detector. Received: one whose score is an RMSE.")
-        if function not in self.signatures:
-            known = ", ".join(self.signatures)
-            raise InputError(f"`function` must be one of {known}. Received: {function!r}.")
-        return self.signatures[function]
+        series = series_of_table(x, "`x`") if is_table(x) else None
+        return self.sequences.padded(x if series is None else in_order(series, self.sequences.channels, "`x`"), "x")
 
     def _inputs(self, function: str, given: Any, start: int | None = None) -> dict[str, np.ndarray]:
-        taken = self._signature(function)["inputs"]
+        taken = self.check(function)["inputs"]
         arrays = given if isinstance(given, dict) else {next(iter(taken)): given}
+        x: Any = arrays.get("x")
+        # The common case of a service, one row as it should be. A product with zeros is NaN where it isn't finite.
+        is_plain = type(x) is np.ndarray and x.dtype is self._dtype and x.shape == self._one_row
+        if is_plain and "x" in taken and (self._zeros is None or x.ravel().dot(self._zeros) == 0.0):
+            return {"x": x}
         missing = [name for name in taken if name not in arrays and name != "label"]
         if missing or set(arrays) - set(taken):
             raise InputError(f"{function} takes {', '.join(taken)}. Received: {', '.join(arrays) or 'nothing'}.")
         inputs = {}
         for name, array in arrays.items():
-            columns = self.columns if name == "x" else None
-            of = taken[name]
-            if name == "x" and self.sequences is not None:
-                inputs[name] = self._series(array, name)
+            if name == "x" and (self.sequences is not None or is_table(array)):
+                inputs[name] = self.rows(array) if self.sequences is None else self._series(array)
                 continue
-            schema = self.schema if name == "x" else None
+            of = taken[name]
+            columns, schema = (self.columns, self.schema) if name == "x" else (None, None)
             inputs[name] = _checked(array, tuple(of["shape"]), np.dtype(of["dtype"]), name, columns, start, schema)
         sizes = {len(array) for array in inputs.values()}
         if len(sizes) > 1:
@@ -376,9 +289,12 @@ class Model:
         if is_fixed or len(array) == 1 or (len(array) <= _BATCH_ROWS and array.nbytes <= _BATCH_BYTES):
             return dict(zip(names, session.run(names, inputs, None)))  # noqa: B905  (checking costs a microsecond)
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // array[0].nbytes))
-        starts = range(0, len(array), rows)
-        shown = starts if quiet else _progress(starts, function)
-        parts = [session.run(names, {key: a[i : i + rows] for key, a in inputs.items()}, None) for i in shown]
+        parts = []
+        with rows_bar(function) as show:
+            for i in range(0, len(array), rows):
+                parts.append(session.run(names, {key: a[i : i + rows] for key, a in inputs.items()}, None))
+                if not quiet:
+                    show(min(i + rows, len(array)), len(array))
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
 
 
@@ -442,8 +358,8 @@ def _checked(
     dtype: np.dtype[Any],
     name: str,
     columns: tuple[str, ...] | None,
-    start: int | None = None,
-    schema: Schema | None = None,
+    start: int | None,
+    schema: Schema | None,
 ) -> np.ndarray:
     array = np.asarray(array)
     if array.shape[1:] != shape or not array.ndim or not len(array):
@@ -476,24 +392,3 @@ def _converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray
             f"Received: {array.dtype} with other values."
         )
     return converted
-
-
-def _progress(starts: range, what: str) -> Iterator[int]:
-    """The starts, with a progress bar on a terminal once it is clear that they will take long."""
-    began = time.perf_counter()
-    bar: Any = None
-    try:
-        for done, start in enumerate(starts):
-            if bar is None and done == 1 and (time.perf_counter() - began) * len(starts) > _PROGRESS_AFTER:
-                from rich.console import Console
-                from rich.progress import Progress
-
-                bar = Progress(console=Console(stderr=True), transient=True)
-                task = bar.add_task(what, total=len(starts))
-                bar.start()
-            if bar is not None:
-                bar.update(task, completed=done)
-            yield start
-    finally:
-        if bar is not None:
-            bar.stop()

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,10 @@ from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.layers import ColumnScaling, Incomplete, SequenceScaling
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
+from keras_ae.progress import Progress, silent
 from keras_ae.provenance import source_of
 
 MODEL = "model.keras"
-
-Progress = Callable[[str, float | None], None]
-
-
-def silent(what: str, share: float | None = None) -> None:
-    """Tells nobody."""
 
 
 def save(

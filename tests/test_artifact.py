@@ -149,9 +149,9 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, text):
 
 def test_what_is_no_folder_or_holds_no_manifest_is_no_artifact(tmp_path):
     (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "file", tmp_path / "gone"):
-        with pytest.raises(ArtifactError, match="is not an artifact"):
-            artifact.read_manifest(path)
+    for name, said in {"": "is not an artifact", "file": "is not an artifact", "gone": "No such folder"}.items():
+        with pytest.raises(ArtifactError, match=said):
+            artifact.read_manifest(tmp_path / name)
 
 
 def test_a_manifest_can_not_hold_what_json_has_no_word_for(tmp_path):

@@ -347,6 +347,7 @@ def test_version_and_help_are_told(run):
     assert (code, err) == (0, "")
     for command in ("fit", "recipes", "info", "verify", "encode", "decode", "reconstruct", "score", "generate"):
         assert re.search(rf"^  {command} ", out, re.MULTILINE)
+    assert "...\n" not in out.partition("Commands:")[2]  # each line is whole
     assert run()[1] == out
 
 
@@ -379,7 +380,7 @@ def with_nan(x):
         (["fit", "digits", "--out", "a", "--network", "mlp"], ["network", "'mlp'", "dense"]),
         (["fit", "digits", "--out", "a", "--option", "bta=2"], ["option", "'bta'", "beta"]),
         (["fit", "digits", "--out", "a", "--option", "beta"], ["NAME=VALUE", "'beta'"]),
-        (["fit", "digits", "--out", "a", "--option", "hidden=5"], []),
+        (["fit", "digits", "--out", "a", "--option", "hidden=five"], ["whole numbers", "'five'"]),
         (["fit", "digits", "--out", "a", "--option", "seed=5"], ["--option", "'seed'"]),
         (["fit", "digits", "--out", "a", "--option", "callbacks=[]"], ["--option", "'callbacks'"]),
         (
@@ -413,11 +414,11 @@ def with_nan(x):
         (["score", "ARTIFACT", "good.npy", "--out", "z.xlsx"], ["must end in", "z.xlsx"]),
         (["score", "ARTIFACT", "good.npy", "--out", "gone/z.npy"], ["No such folder", "gone"]),
         (["score", "ARTIFACT", "good.npy", "--out", "folder.csv"], ["could not be written", "folder.csv"]),
-        (["score", "ARTIFACT", "good.npy"], ["--out"]),
+        (["score", "ARTIFACT", "good.npy", "--engine", "ray"], ["--out", "a folder"]),
         (["generate", "ARTIFACT", "--n", "0", "--out", "x.npy"], ["`n`", "at least 1", "0"]),
         (["generate", "ARTIFACT", "--n", "2", "--seed", "-3", "--out", "x.npy"], ["--seed", "-3"]),
         (["generate", "other", "--n", "2", "--out", "x.npy"], ["other is not an artifact"]),
-        (["encode", "gone", "good.npy", "--out", "z.npy"], ["gone is not an artifact"]),
+        (["encode", "gone", "good.npy", "--out", "z.npy"], ["No such folder: gone."]),
         (["info", "other"], ["other is not an artifact", "manifest.json"]),
         (["info", "file"], ["file is not an artifact", "folder"]),
         (["info", "page"], ["manifest.json is damaged, or not of"]),
@@ -525,6 +526,12 @@ def test_ctrl_c_in_the_middle_of_fit_leaves_the_previous_artifact(digits_artifac
     assert out == ""
     assert err == "keras-ae: Stopped by Ctrl-C before the first checkpoint; nothing was changed.\n"
     assert contents(tmp_path) == before
+
+
+def test_without_a_file_results_go_to_the_screen(artifact, people, tmp_path, run):
+    for command in (["score", artifact, people], ["generate", artifact, "--n", 3, "--seed", 1]):
+        assert run(*command, "--out", tmp_path / "file.csv").exit_code == 0
+        assert run(*command) == (0, (tmp_path / "file.csv").read_text(), "")
 
 
 def test_csv_results_are_read_by_any_reader_of_csv(artifact, people, tmp_path, done):

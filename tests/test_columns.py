@@ -97,6 +97,26 @@ def test_kinds_follow_from_the_cells_of_any_source(orders_csv, tmp_path):
     assert Schema.of(json.loads(json.dumps(schema.describe()))).columns == schema.columns
 
 
+def test_row_numbers_that_pandas_writes_are_no_column(orders_csv, tmp_path):
+    source = load_source(orders_csv)
+    orders().to_csv(tmp_path / "numbered.csv")
+    orders().loc[:, ["amount"]].to_csv(tmp_path / "numbers.csv")
+    numbered, numbers = (load_source(tmp_path / name).rows for name in ("numbered.csv", "numbers.csv"))
+    assert numbered.schema.columns == source.rows.schema.columns
+    assert "it has no name" in numbered.notes[0]
+    assert numbers.columns == ("amount",)
+    named = load_source(tmp_path / "numbers.csv", schema={"": {"kind": "numeric"}}).rows.schema
+    assert Schema.of(named.describe()).names == ("", "amount")
+
+
+def test_row_numbers_may_be_beside_what_is_scored(run, orders_artifact, orders_csv, tmp_path):
+    orders().to_csv(tmp_path / "numbered.csv")
+    for name in (orders_csv, tmp_path / "numbered.csv"):
+        assert run("score", orders_artifact, name, "--out", tmp_path / f"{name.stem}.npz").exit_code == 0
+    scores = [np.load(tmp_path / f"{name}.npz")["score"] for name in (orders_csv.stem, "numbered")]
+    np.testing.assert_array_equal(*scores)
+
+
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
@@ -606,13 +626,15 @@ def test_the_worst_rows_are_shown_as_they_were_missing_cells_and_all(orders_arti
     splits.test[0, amount], splits.test[0, age] = 1e6, np.nan
     judged = judge(model, splits, 20, 0, lambda what, share: None, most=40)
     assert not np.isnan(judged.splits.test).any()
-    assert np.isnan(judged.test).any()
-    judged.test[:1] = splits.test[0]
+    assert np.isnan(judged.given.test).any()
+    judged.given.test[:1] = splits.test[0]
     text = worst_rows(model, judged, Observations(model, splits.train))
     worst = text.partition("<tbody>")[2].partition("</tr>")[0]
     assert re.findall(r"<span>(\w+) <b>", worst)[0] == "amount"
+    assert "missing; AE(x)" in worst
+    assert "nan;" not in text
     assert "1e+06; AE(x)" in worst or "1,000,000" in worst
-    scores = model.score(judged.test)["score"]
+    scores = model.score(judged.given.test)["score"]
     assert f">{judged.test_rows[scores.argmax()]:,}</th>" in worst
 
 

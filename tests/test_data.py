@@ -15,6 +15,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from keras_ae.data import Rows, Source, fit_scaling, load_source, read_rows, split, write_rows
+from keras_ae.data.arrow import table_of_files
+from keras_ae.data.batches import read_batches
+from keras_ae.data.cells import read_cells
+from keras_ae.data.schema import Schema
 from keras_ae.errors import InputError
 
 TABLE = np.array([[1, -2.5, 3e-7], [4, 5, 6]], "float32")
@@ -99,6 +103,36 @@ def test_csv_is_read_with_and_without_a_header(tmp_path, text, columns):
     np.testing.assert_array_equal(rows.x, TABLE)
     assert rows.x.dtype == np.float32
     assert rows.columns == columns
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;b, m;c\n1;-2,5;3e-7\n4;5,0;6\n",
+        "a;b, m;c\r\n1,0;-2.5;3e-7\r\n\r\n4;5;6",
+        '"a";"b, m";"c"\n"1";"-2,5";"3e-7"\n"4";"5";"6"\n',
+        "a\tb, m\tc\n1\t-2.5\t3e-7\n4\t5\t6\n",
+    ],
+    ids=["decimal commas", "some of them", "quotes", "tabs"],
+)
+def test_what_separates_the_cells_of_a_csv_is_seen(tmp_path, text):
+    path = file_of(tmp_path, "x.csv", text)
+    assert read_rows(path).columns == ("a", "b, m", "c")
+    np.testing.assert_array_equal(read_rows(path).x, TABLE)
+    x, problems = Schema.of_numbers(("a", "b, m", "c")).encode(read_cells(path))
+    assert not problems
+    np.testing.assert_array_equal(x, TABLE)
+    table = table_of_files("x", [path])
+    (cells,) = table.cells(table.units[0], list(table.columns))
+    np.testing.assert_array_equal(np.stack(list(cells.columns.values()), axis=1).astype("float32"), TABLE)
+    _, batches = read_batches(path, size=1, without=("a",))
+    np.testing.assert_array_equal(np.concatenate([rows.x for rows in batches]), TABLE[:, 1:])
+
+
+def test_numbers_between_semicolons_need_no_header(tmp_path):
+    rows = read_rows(file_of(tmp_path, "x.csv", "1,0;-2,5;3e-7\n4;5;6\n"))
+    assert rows.columns is None
+    np.testing.assert_array_equal(rows.x, TABLE)
 
 
 def test_a_csv_of_one_column_keeps_its_axis(tmp_path):
@@ -349,7 +383,7 @@ def test_a_missing_value_in_parquet_is_named(tmp_path):
         ("\na,b\n1,x\n", ["line 3", "column b", "'x'"]),
         ("a,b\n1,1_000\n", ["line 2", "column b", "'1_000'"]),
         ("a,b\n1,٣\n", ["line 2", "column b", "'٣'"]),
-        ("a;b\n1;2\n", ["line 2", "'1;2'"]),
+        ("a;b\n1;1.234,5\n", ["line 2", "column b", "'1.234,5'"]),
         ('"a\nb",c\n1,2\n3,x\n', ["line 4", "column c", "'x'"]),
         ("a,b\n", ["no rows"]),
         ("\n\n", ["no rows"]),
@@ -400,6 +434,8 @@ def test_a_file_that_is_missing_empty_a_folder_or_of_another_kind_is_refused(tmp
 
 def test_an_unknown_ending_or_source_is_refused(tmp_path):
     assert "must end in .npy" in refusal(file_of(tmp_path, "x.txt", "1"))
+    with pytest.raises(InputError, match=r"must end in \.npy.*Received: notes\.txt"):
+        load_source(file_of(tmp_path, "notes.txt", "x"))
     with pytest.raises(InputError, match=r"No such source: digitz.*digits"):
         load_source("digitz")
 

@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from keras_ae.errors import InputError
 from keras_ae.evaluation import LABELS, METRICS, evaluate, judge
 from keras_ae.evaluation.baselines import PCAMixture
+from keras_ae.evaluation.classification import expected_calibration_error, log_loss
 from keras_ae.evaluation.components import Components
 from keras_ae.evaluation.fidelity import frechet, manifolds, probability_above, two_sample
 from keras_ae.evaluation.neighbours import kth_squared_distance, nearest
@@ -188,6 +189,22 @@ def test_simple_numbers_are_what_numpy_says(everything, whole):
     # A Gaussian per group along a line in raw units: the baseline's density, by hand with the full covariance.
     mixture = GaussianMixture(2, random_state=0).fit(train)
     assert numbers["nll"]["baseline"].value == pytest.approx(-mixture.score(test[:100]), abs=1.0)
+
+
+def test_only_what_is_asked_for_is_measured(whole):
+    arrays, inputs = whole
+    found = evaluate(*arrays, latent_dim=2, **inputs, metrics=["false_positives"])
+    assert set(found.numbers) == {"false_positive_rate"}
+    assert (found.verdict, found.neighbours, found.features) == (None, {}, "")
+
+
+def test_a_verdict_needs_its_numbers_and_no_others(everything):
+    numbers = everything[0].numbers
+    needed = ("c2st_auc", "frechet", "precision", "recall", "coverage", "c_t", "nn_ratio", "authenticity", "preference")
+    these = {name: numbers[name] for name in (*needed, "copied")}
+    assert str(judge(these, 60)) == str(judge(numbers, 60))
+    for name in these:
+        assert judge({other: row for other, row in these.items() if other != name}, 60) is None
 
 
 def test_result_is_json_and_text(everything):
@@ -407,6 +424,20 @@ def test_baseline_of_full_size_is_the_mixture_itself(rng):
     entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * np.cov(x, rowvar=False, bias=True))[1]
     assert nats == pytest.approx(entropy, abs=1e-3)  # the maximum likelihood Gaussian's NLL is its entropy
     assert np.allclose(baseline.reconstruct(units(x)), units(x), atol=1e-4)
+
+
+def test_calibration_error_is_that_of_bins_by_hand():
+    confidence = np.repeat([0.55, 0.6, 0.9, 1.0], 10)  # upper edges belong to their bins: (8/15, 9/15] and the next
+    right = np.concatenate([np.arange(10) < n for n in (5, 4, 10, 5)])
+    probability = np.stack([confidence, 1 - confidence], axis=1).astype("float64")
+    of_bins = [(20, 0.575, 9 / 20), (10, 0.9, 1.0), (10, 1.0, 0.5)]
+    expected = sum(rows * abs(mean - accuracy) for rows, mean, accuracy in of_bins) / 40
+    assert expected_calibration_error(probability, np.where(right, 0, 1)) == pytest.approx(expected)
+
+
+def test_a_sure_and_right_classifier_has_no_loss():
+    assert str(log_loss(np.eye(2), np.array([0, 1]))) == "0.0"
+    assert log_loss(np.full((3, 4), 0.25), np.array([0, 1, 3])) == pytest.approx(np.log(4))
 
 
 def test_bootstrap_interval_of_a_mean_is_the_textbooks(rng):

@@ -474,7 +474,8 @@ def test_a_table_shows_its_columns_by_name(visit, digits_artifact, tmp_path):
     np.testing.assert_allclose([float(v.get_attribute("value")) for v in values.all()], x[0], atol=1e-6)
     row = load_digits().data[0]
     order = np.random.default_rng(0).permutation(64)
-    tab.fill("#paste", ",".join(names[i] for i in order) + "\n" + ",".join(str(row[i]) for i in order))
+    cells = (str(row[i]).replace(".", ",") for i in order)  # as spreadsheets of many countries write them
+    tab.fill("#paste", ";".join(names[i] for i in order) + "\n" + ";".join(cells))
     tab.click("#read")
     settled(tab, "Your observation")
     check_scored(tab, runtime.load(digits_artifact), row[None])

@@ -205,11 +205,11 @@ def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
 BAD = {
     "unreachable": r"No such file: .*part-2.parquet",
     "empty": r"part-2.parquet is empty",
-    "cut": r"part-2.parquet could not be read",
+    "cut": r"part-2.parquet is not a readable table",
     "without rows": r"part-2.parquet holds no rows",
     "other columns": r"part-2.parquet must have the columns of .*part-0.parquet. Received: it misses c0",
     "other kind": r"part-2.parquet, column c0: must be numbers, as in .*part-0.parquet. Received: string",
-    "spoilt": r"part-2.parquet could not be read",
+    "spoilt": r"part-2.parquet is not a readable table",
     "not finite": r"part-2.parquet, row 499, column c0: must be a finite number. Received: inf",
 }
 
@@ -348,7 +348,7 @@ def test_files_that_change_while_they_are_learned_from_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"What is streamed must not change while it is learned from"):
         train(changing)
     (folder / "part-3.parquet").write_bytes(b"gone")
-    with pytest.raises(InputError, match=r"part-3.parquet could not be read"):
+    with pytest.raises(InputError, match=r"part-3.parquet is not a readable table"):
         train(changing)
 
 

@@ -14,7 +14,7 @@ ROOT = PACKAGE.parent
 
 # Each part may import those before it; what stands in one tuple must not import each other.
 LAYERS = [
-    ("errors", "processor", "shuffling", "signatures", "streaming"),
+    ("errors", "processor", "progress", "quiet", "shuffling", "signatures", "streaming"),
     ("data", "workers"),
     ("replicas",),
     (
@@ -24,14 +24,13 @@ LAYERS = [
         "doctor",
         "evaluation",
         "frames",
-        "imputation",
-        "latents",
         "layers",
         "protos",
         "starter",
         "sessions",
         "views",
     ),
+    ("interface",),
     (
         "composition",
         "families",

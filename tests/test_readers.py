@@ -166,7 +166,7 @@ def test_records_that_make_no_rows_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"must have a feature 'c' of one label. Received: a, b"):
         load_source(tmp_path / "x.tfrecord", labels="c")
     (tmp_path / "x.tfrecord").write_bytes(b"no records at all")
-    with pytest.raises(InputError, match=r"x.tfrecord could not be read as tf.train.Example"):
+    with pytest.raises(InputError, match=r"x.tfrecord is not a readable file of tf.train.Example"):
         load_source(tmp_path / "x.tfrecord")
 
 

@@ -111,3 +111,8 @@ def test_a_recipe_keeps_its_contract(network, recipe, tmp_path):
     np.testing.assert_allclose(again.reconstruct(test), model.reconstruct(test), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(again.generate(6, seed=0), fresh[0], rtol=1e-4, atol=1e-3)
     assert np.isfinite(list(again.evaluate(test, verbose=0, return_dict=True).values())).all()
+
+
+def test_one_number_is_a_network_of_one_layer():
+    one, some = (keras_ae.build("ae", 6, 2, hidden=hidden) for hidden in (8, [8]))
+    assert one.encoder.count_params() == some.encoder.count_params()

@@ -63,7 +63,7 @@ def test_a_name_with_the_characters_of_a_glob_is_a_file(model, tmp_path):
 BAD = {
     "unreachable": r"No such file: .*part-002.parquet",
     "empty": r"part-002.parquet is empty",
-    "cut": r"part-002.parquet is not a readable parquet file",
+    "cut": r"part-002.parquet is not a readable table",
     "without rows": r"part-002.parquet holds no rows",
     "other columns": r"part-002.parquet misses column p0",
     "other kind": r"part-002.parquet, column p0: must be numeric. Received: string",

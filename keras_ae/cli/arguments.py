@@ -38,7 +38,15 @@ Input = Annotated[
     ),
 ]
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .npy, .npz, .csv or .parquet.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="File to write: .npy, .npz, .csv or .parquet. [default: the screen, as .csv]",
+        show_default=False,
+    ),
+]
 
 OnError = Annotated[
     Otherwise, typer.Option("--on-error", help="A row of a table that can't be used: stop, or skip it and say so.")

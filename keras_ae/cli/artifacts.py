@@ -26,7 +26,7 @@ def info(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what an artifact holds: input, latents, metrics, exports and their agreement with Keras."""
+    """Show what an artifact holds, its metrics and exports."""
     from keras_ae.artifact import read_manifest
 
     manifest = read_manifest(artifact)
@@ -60,7 +60,10 @@ def info(
 
 
 def verify(artifact: Artifact, as_json: Json = False) -> None:
-    """Check every file's hash, and each export against Keras again where TensorFlow is installed."""
+    """Check every file's hash, and each export against Keras.
+
+    The exports only where TensorFlow is installed.
+    """
     import importlib.util
 
     from keras_ae.artifact import verify_files
@@ -114,7 +117,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Export an artifact's model again, verified, into a folder of its own.
+    """Export the model again, verified, into a folder of its own.
 
     For TF Serving the artifact's SavedModel is added as a new version, with what it warms up on.
     """

@@ -12,8 +12,9 @@ import typer
 
 from keras_ae.cli.arguments import Json, OnError, Otherwise, Precision
 from keras_ae.cli.artifacts import gains
-from keras_ae.cli.console import fail, pairs_of, print_json, stages, tensorflow_imported
+from keras_ae.cli.console import fail, pairs_of, print_json, tensorflow_imported
 from keras_ae.errors import InputError, Interrupted
+from keras_ae.progress import stages
 from keras_ae.workers import CLUSTER, MINUTES, run_workers
 
 
@@ -146,19 +147,21 @@ def fit(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train on raw data, export, verify: one artifact, raw data in and raw data out.
+    """Train on raw data, export, verify: one artifact.
 
-    Checkpoints are in OUT.run until the artifact is written. SIGTERM writes one and exits with 75, Ctrl-C with 130;
-    --resume goes on.
+    It takes raw data and gives raw data back. Checkpoints are in OUT.run until the artifact is written. SIGTERM writes
+    one and exits with 75, Ctrl-C with 130; --resume goes on.
 
     Example: keras-ae fit digits --out saved_models/digits
     """
+    from keras_ae.artifact import check_target
     from keras_ae.data import load_source
     from keras_ae.data.schema import read_given
     from keras_ae.data.windows import Windowing
     from keras_ae.processor import compilation_cache
 
     options = pairs_of("--option", option or ())
+    check_target(out)
     if labels is not None and no_labels:
         raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")
     in_cluster = CLUSTER in os.environ

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from keras_ae.cli.arguments import Artifact, Input, Json
-from keras_ae.cli.console import print_json, scikit_learn_imported, stages, tensorflow_imported
+from keras_ae.cli.console import print_json, tensorflow_imported
+from keras_ae.errors import importing
+from keras_ae.progress import stages
 
 _DRIFTED = 3
 
@@ -20,12 +22,13 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of samples, halves and intervals.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Judge the model: do its samples look drawn from the data, and are they different from the rows trained on?
+    """Judge the model: do its samples look real, and are they new?
 
-    Each number stands beside the same for real held-out rows, copies of training rows, and PCA with a mixture.
+    Real is drawn from the data, and new different from the rows trained on. Each number stands beside the same for real
+    held-out rows, copies of training rows, and PCA with a mixture.
     """
     nll = _nll_bound(artifact)
-    with scikit_learn_imported("Evaluation"), stages() as progress:
+    with importing("Evaluation", "train"), stages() as progress:
         from keras_ae.judging import evaluate_artifact
 
         found = evaluate_artifact(artifact, source, max_rows, seed, progress, nll)
@@ -43,10 +46,13 @@ def report(
     max_rows: Annotated[int, typer.Option(min=10, help="Samples compared with as many rows, at most.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of samples, halves and intervals.")] = 0,
 ) -> None:
-    """One page: is the model good, the numbers, and pictures of reconstructions, samples, latents and scores."""
+    """Write one page: is the model good?
+
+    With the numbers, and pictures of reconstructions, samples, latents and scores.
+    """
     out = out or artifact.resolve().with_name(f"{artifact.resolve().name}-report.html")
     nll = _nll_bound(artifact)
-    with scikit_learn_imported("The report"), stages() as progress:
+    with importing("The report", "train"), stages() as progress:
         from keras_ae.report import write_report
 
         found = write_report(artifact, out, source, max_rows, seed, progress, nll)
@@ -59,11 +65,12 @@ def monitor(
     level: Annotated[float, typer.Option(help="Chance of an alarm where nothing has changed.")] = 0.001,
     as_json: Json = False,
 ) -> None:
-    """New rows beside those of training: have scores, columns or latents changed? Exits with 3 if so.
+    """Compare new rows with those of training: have they changed?
 
-    The artifact keeps up to 1,000 rows for this that it was not trained on.
+    Looks at scores, columns and latents, and exits with 3 where they changed. The artifact keeps up to 1,000 rows for
+    this that it was not trained on.
     """
-    with scikit_learn_imported("Monitoring"):
+    with importing("Monitoring", "train"):
         from keras_ae.monitoring import monitor_file
 
         drift = monitor_file(artifact, rows, level)

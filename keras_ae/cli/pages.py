@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_ae.cli.arguments import Artifact, Precision, Providers, providers_of
-from keras_ae.errors import MissingExtra
+from keras_ae.errors import importing
 
 
 def serve(
@@ -31,17 +31,13 @@ def serve(
         bool, typer.Option("--log-requests", help="Log every request, not only those that fail.")
     ] = False,
 ) -> None:
-    """Serve artifacts over HTTP: TF Serving's REST API and the Open Inference Protocol v2, without TensorFlow.
+    """Serve artifacts over HTTP.
 
-    A new version, or an artifact that is replaced, is loaded while requests go on. Ctrl-C or SIGTERM finishes what is
-    being computed.
+    By TF Serving's REST API and the Open Inference Protocol v2, without TensorFlow. A new version, or an artifact that
+    is replaced, is loaded while requests go on. Ctrl-C or SIGTERM finishes what is being computed.
     """
-    try:
+    with importing("The server", "serve"):
         from keras_ae import serving
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("keras_ae"):
-            raise
-        raise MissingExtra("The server", "serve") from error
     limits = serving.Limits(body_bytes, rows, requests, seconds, threads or os.cpu_count() or 1)
     models = serving.Models(artifacts, keep, precision or "float32", providers=providers_of(provider))
     serving.serve(models, host, port, limits, log_requests)
@@ -60,7 +56,10 @@ def explore(
     ] = True,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On localhost; 0 for one that is free.")] = 0,
 ) -> None:
-    """A page that runs the model in the browser: its latent map, sliders, walks, neighbours, and your own rows."""
+    """A page that runs the model in the browser.
+
+    With its latent map, sliders, walks, neighbours, and your own rows.
+    """
     import tempfile
     import time
 

@@ -20,8 +20,9 @@ from keras_ae.cli.arguments import (
     Workers,
     providers_of,
 )
-from keras_ae.cli.console import print_json, rows_bar
+from keras_ae.cli.console import print_json
 from keras_ae.errors import InputError
+from keras_ae.progress import rows_bar
 
 _TOLD = 10
 """Skipped rows that are told of one by one."""
@@ -33,7 +34,7 @@ def _of_rows(function: str, what: str) -> Callable[..., None]:
     def command(
         artifact: Artifact,
         rows: Input,
-        out: Out,
+        out: Out = None,
         on_error: OnError = Otherwise.stop,
         provider: Providers = None,
         engine: EngineOf = Engine.local,
@@ -49,19 +50,19 @@ def _of_rows(function: str, what: str) -> Callable[..., None]:
 encode = _of_rows("encode", "Raw rows to latents z.")
 reconstruct = _of_rows("reconstruct", "Raw rows to their reconstructions AE(x), in raw units.")
 explain = _of_rows(
-    "explain", "Raw rows to what each column adds to the anomaly score; a row of them sums to its score."
+    "explain", "Raw rows to what each column adds to the anomaly score.\n\nA row of them sums to its score."
 )
 classify = _of_rows(
     "classify",
-    "Raw rows to the probability of each class, p(y | x), one column a class."
-    "\n\nOf an artifact that was trained with labels.",
+    "Raw rows to the probability of each class, p(y | x)."
+    "\n\nOne column a class, of an artifact that was trained with labels.",
 )
 
 
 def decode(
     artifact: Artifact,
     rows: Input,
-    out: Out,
+    out: Out = None,
     provider: Providers = None,
     engine: EngineOf = Engine.local,
     workers: Workers = None,
@@ -71,7 +72,7 @@ def decode(
     _apply("decode", artifact, rows, out, provider, ray=_engine(engine, workers, key))
 
 
-def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> None:
+def impute(artifact: Artifact, rows: Input, out: Out = None, as_json: Json = False) -> None:
     """A table with its missing cells filled, all else as it is.
 
     Of an artifact that was trained on a table, for columns in which cells were missing then.
@@ -79,10 +80,14 @@ def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> 
     from keras_ae import runtime
     from keras_ae.files import impute_file
 
+    if as_json and out is None:
+        raise InputError("`--json` needs `--out`, as both would go to the screen. Received no file.")
     with rows_bar("impute") as on_rows:
         filled = impute_file(runtime.load(artifact), rows, out, on_rows)
     if as_json:
         return print_json({"out": str(out), "filled": filled})
+    if out is None:
+        return None
     told = ", ".join(f"{count:,} of {name}" for name, count in filled.items())
     typer.echo(f"{out}: {told or 'no cells'} filled")
 
@@ -90,7 +95,7 @@ def impute(artifact: Artifact, rows: Input, out: Out, as_json: Json = False) -> 
 def score(
     artifact: Artifact,
     rows: Input,
-    out: Out,
+    out: Out = None,
     alpha: Annotated[
         float | None, typer.Option(help="Add a column `anomaly`: 1 for a p-value of at most this.", show_default=False)
     ] = None,
@@ -104,10 +109,10 @@ def score(
     workers: Workers = None,
     key: Keys = None,
 ) -> None:
-    """Raw rows to anomaly scores (higher is more anomalous) and conformal p-values.
+    """Raw rows to anomaly scores and conformal p-values.
 
-    With --alpha 0.01 one normal row in a hundred gives an alarm. With --fdr 0.1 one alarm in ten is false (Benjamini
-    and Hochberg 1995); many calibration rows or many anomalies are needed for any.
+    A high score is anomalous. With --alpha 0.01 one normal row in a hundred gives an alarm. With --fdr 0.1 one alarm in
+    ten is false (Benjamini and Hochberg 1995); many calibration rows or many anomalies are needed for any.
     """
     if alpha is not None and fdr is not None:
         raise InputError("`--alpha` and `--fdr` are two ways to call an alarm: give one of them.")
@@ -116,8 +121,8 @@ def score(
 
 def generate(
     artifact: Artifact,
-    out: Out,
     n: Annotated[int, typer.Option("--n", "-n", help="Rows to generate.")],
+    out: Out = None,
     label: Annotated[
         str | None, typer.Option(help="Class of the rows, by name. [default: each by its frequency]")
     ] = None,
@@ -158,7 +163,7 @@ def _apply(
     function: str,
     artifact: Path,
     source: Path,
-    out: Path,
+    out: Path | None,
     provider: list[str] | None,
     on_error: Otherwise = Otherwise.stop,
     ray: dict[str, Any] | None = None,
@@ -170,13 +175,15 @@ def _apply(
 
     if ray is None:
         check_output(out)
+    elif out is None:
+        raise InputError("`--engine ray` needs `--out`, a folder. Received none.")
     elif rate is not None:
         raise InputError("`--fdr` judges all rows together, which no worker holds. Received: --engine ray.")
     model = _load(artifact, provider)
     rows = model.manifest.get("calibration_rows", 0)
     if alpha is not None and alpha * (rows + 1) < 1:
         typer.echo(f"note: {rows:,} calibration rows give no p-value below {1 / (rows + 1):.2g}", err=True)
-    if ray is not None:
+    if ray is not None and out is not None:
         from keras_ae.distributed import run_files
 
         skip = on_error is Otherwise.skip

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from keras_ae.cli.arguments import Artifact, Json
-from keras_ae.cli.console import print_json, stages, tensorflow_imported
+from keras_ae.cli.console import print_json, tensorflow_imported
+from keras_ae.progress import stages
 
 
 def bench(
@@ -18,7 +19,10 @@ def bench(
     ] = True,
     seconds: Annotated[float, typer.Option(min=0.01, help="For each figure.")] = 0.5,
 ) -> None:
-    """Measure latency and throughput of every function, in every precision and on every provider that starts here."""
+    """Measure latency and throughput of every function.
+
+    In every precision, and on every provider that starts here.
+    """
     import importlib.util
 
     from keras_ae import bench

@@ -1,6 +1,5 @@
 """What one asks first: `init`, `recipes`, `doctor`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +7,15 @@ import typer
 
 from keras_ae.cli.arguments import Json
 from keras_ae.cli.console import print_json, tensorflow_imported
+from keras_ae.quiet import greetings_kept_back
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
 ) -> None:
-    """Write a small project that works as it stands: data, a config file, a Makefile and a test.
+    """Write a small project that works.
+
+    It has data, a config file, a Makefile and a test.
 
     Example: keras-ae init orders && make -C orders all test
     """
@@ -25,7 +27,7 @@ def init(
 
 
 def recipes(as_json: Json = False) -> None:
-    """List the families of autoencoder, one line and the paper each."""
+    """List the families of autoencoder, and the paper of each."""
     with tensorflow_imported("The table of recipes"):
         from keras_ae.recipes import RECIPES
     if as_json:
@@ -43,10 +45,10 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Print versions, devices, providers, and what is missing."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from keras_ae.doctor import diagnose
 
-    found = diagnose(tensorflow)
+    with greetings_kept_back():
+        found = diagnose(tensorflow)
     if as_json:
         return print_json(found.to_dict())
     typer.echo(str(found))

@@ -35,7 +35,9 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search; what ended is not run again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Search for the options of a fit, on a Ray cluster or on this machine; the best go to OUT/best.toml.
+    """Search for the options of a fit.
+
+    On a Ray cluster or on this machine; the best go to OUT/best.toml.
 
     Example: keras-ae tune digits --out search --search latent_dim=2..32 --search 'hidden=[[64],[256,64]]'
     """

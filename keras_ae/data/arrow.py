@@ -1,7 +1,6 @@
 """Tables of any size through Arrow: files and data sets in units that are read one by one, as cells."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from keras_ae.data.hashing import hashes_of_cells
 from keras_ae.data.schema import Schema, check_problems
 from keras_ae.data.shards import check_columns
 from keras_ae.data.streams import Chunk, as_labels
-from keras_ae.data.tables import PAGES, check_input, check_names, csv_header, csv_text
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.data.tables import PAGES, check_input, check_names, reading_arrow
+from keras_ae.data.text import DECIMAL_COMMA, csv_header, csv_text, delimiter_of
+from keras_ae.errors import InputError
 
 _UNIT_ROWS = 1 << 16
 """Row groups of a parquet file are read together until they have so many rows."""
@@ -63,7 +63,7 @@ class ArrowTable:
         except for the columns `texts`.
         """
         start = unit.start
-        with naming(unit.name):
+        with reading_arrow(unit.name):
             for batch in unit.read(columns):
                 if len(batch):
                     of = {
@@ -145,7 +145,7 @@ def table_of_files(name: str, files: list[Path]) -> ArrowTable:
     first: dict[str, str] = {}
     for file in files:
         check_input(file)
-        with naming(str(file)):
+        with reading_arrow(file):
             kinds, found, of = open_file(file)
         check_names(file, tuple(kinds))
         first = first or kinds
@@ -178,24 +178,11 @@ def table_of_dataset(dataset: Any) -> ArrowTable:
 
         return Unit(getattr(fragment, "path", None) or f"fragment {i} of the data set", 0, read)
 
-    with naming("The data set"):
+    with reading_arrow("The data set"):
         units = tuple(unit(i, fragment) for i, fragment in enumerate(dataset.get_fragments()))
         if not units:
             raise InputError("The data set must hold rows. Received: no fragments.")
         return ArrowTable("dataset", columns, units, len(units), 8 * dataset.count_rows() * len(columns))
-
-
-@contextmanager
-def naming(what: str) -> Iterator[None]:
-    """What pyarrow raises in the block becomes an InputError that names the file."""
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise MissingExtra("Streaming tables", "parquet") from error
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} could not be read: {error}") from error
 
 
 def _rows_of(columns: int) -> int:
@@ -244,10 +231,11 @@ def _csv(path: Path) -> tuple[dict[str, str], list[Unit], int]:
         import pyarrow as pa
         import pyarrow.csv
 
+        delimiter = delimiter_of(path)
         texts = {word for text in MISSING for word in (text, text.upper(), text.capitalize())}
         options = {
             "read_options": pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False, column_names=list(names)),
-            "parse_options": pyarrow.csv.ParseOptions(newlines_in_values=True),
+            "parse_options": pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             "convert_options": pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 null_values=sorted(texts),
@@ -258,7 +246,7 @@ def _csv(path: Path) -> tuple[dict[str, str], list[Unit], int]:
         }
         options["read_options"].skip_rows = _header_lines(path)
         with pyarrow.csv.open_csv(path, **options) as reader:
-            yield from reader
+            yield from reader if delimiter != ";" else map(_with_points, reader)
 
     return dict.fromkeys(names, "text"), [Unit(str(path), 0, read, is_text=True)], path.stat().st_size
 
@@ -273,6 +261,15 @@ def _kind(kind: Any) -> str:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return "numbers"
     return str(kind.value_type if pa.types.is_dictionary(kind) else kind).removeprefix("large_")
+
+
+def _with_points(batch: Any) -> Any:
+    import pyarrow as pa
+    from pyarrow import compute
+
+    pattern = f"^{DECIMAL_COMMA.pattern}$"
+    columns = [compute.replace_substring_regex(column, pattern, r"\1.\2") for column in batch.columns]
+    return pa.record_batch(columns, schema=batch.schema)
 
 
 def _as_numbers(column: Any) -> Any:

@@ -14,13 +14,12 @@ from keras_ae.data.tables import (
     as_numbers,
     check_input,
     check_names,
-    csv_block,
-    open_csv,
     open_parquet,
     parquet_rows,
     read_rows,
 )
-from keras_ae.errors import InputError
+from keras_ae.data.text import open_csv
+from keras_ae.errors import InputError, reading
 
 BATCH_BYTES = 16 << 20
 """Of one batch as float64: small enough for several at once, large enough that a batch costs nothing of itself."""
@@ -87,10 +86,10 @@ def _parquet_batches(path: Path, rows: int, without: tuple[str, ...]) -> Iterato
 def _csv_batches(path: Path, size: int, without: tuple[str, ...]) -> Iterator[Rows]:
     start = 0
     features: int | None = None
-    with open_csv(path, without) as (columns, kept, lines):
+    with open_csv(path, without) as (columns, block):
         check_names(path, columns)
         features = len(columns) if columns else None
-        while len(x := csv_block(lines, _rows_of(size, features or 1_000), kept)):
+        while len(x := block(_rows_of(size, features or 1_000))):
             if features is not None and x.shape[1] != features:
                 raise ValueError  # in open_csv the search for the line begins
             features = x.shape[1]
@@ -101,14 +100,11 @@ def _csv_batches(path: Path, size: int, without: tuple[str, ...]) -> Iterator[Ro
 
 
 def _npy_batches(path: Path, size: int) -> tuple[int, Iterator[Rows]]:
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-            shape, fortran_order, dtype = read(file)
-            offset = file.tell()
-    except (KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable .npy of numbers: {error}") from error
+    with reading(path, ".npy of numbers", KeyError, ValueError, OSError), path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+        shape, fortran_order, dtype = read(file)
+        offset = file.tell()
     if fortran_order or dtype.hasobject or len(shape) < 2 or not math.prod(shape):
         whole = read_rows(path)  # which lies in another order, or is refused
         return len(whole.x), iter([whole])

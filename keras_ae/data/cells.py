@@ -1,14 +1,15 @@
 """Cells of tables as they were stored, text, numbers, dates or nothing, from files, DataFrames and dictionaries."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_ae.data.tables import TABLES, check_input, check_names, csv_header, csv_text, open_parquet
+from keras_ae.data.tables import TABLES, check_input, check_names, open_parquet
+from keras_ae.data.text import csv_header, csv_records, csv_text, of_columns
 from keras_ae.errors import InputError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", "<na>", "nat"})
@@ -137,32 +138,28 @@ def _csv_cells(path: Path, without: tuple[str, ...], most: int | None) -> Iterat
             raise InputError(f"{path} must have a column beside {', '.join(without)}. Received: none.")
         size = None if most is None else max(1, most // len(names))
         empty = ("",) * len(names)
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            rows: list[Sequence[str]] = []
-            lines: list[int] = []
-            problems: list[Problem] = []
-            is_empty = True
+        rows: list[Sequence[str]] = []
+        lines: list[int] = []
+        problems: list[Problem] = []
+        line = 0
 
-            def batch() -> Cells:
-                columns = {names[i]: [_known(row[i]) for row in rows] for i in kept}
-                return Cells(columns, str(path), "line", tuple(lines), tuple(problems))
+        def batch() -> Cells:
+            columns = {names[i]: [_known(row[i]) for row in rows] for i in kept}
+            return Cells(columns, str(path), "line", tuple(lines), tuple(problems))
 
-            next(filter(None, reader))
-            for row in filter(None, reader):
-                if len(row) != len(names):
-                    message = f"{path}, line {reader.line_num}: must have {len(names)} columns. Received: {len(row)}."
-                    problems.append(Problem(len(rows), message))
-                rows.append(row if len(row) == len(names) else empty)
-                lines.append(reader.line_num)
-                is_empty = False
-                if len(rows) == size:
-                    yield batch()
-                    rows, lines, problems = [], [], []
-            if is_empty:
-                raise InputError(f"{path} holds no rows.")
-            if rows:
+        for line, row in islice(csv_records(path), 1, None):
+            if len(row) != len(names):
+                message = f"{path}, line {line}: must have {of_columns(len(names))}. Received: {len(row)}."
+                problems.append(Problem(len(rows), message))
+            rows.append(row if len(row) == len(names) else empty)
+            lines.append(line)
+            if len(rows) == size:
                 yield batch()
+                rows, lines, problems = [], [], []
+        if not line:
+            raise InputError(f"{path} holds no rows.")
+        if rows:
+            yield batch()
 
 
 def _parquet_cells(path: Path, without: tuple[str, ...], most: int | None) -> Iterator[Cells]:

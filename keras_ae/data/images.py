@@ -12,7 +12,7 @@ from keras_ae.data.batches import BATCH_BYTES
 from keras_ae.data.hashing import hashes_of_arrays
 from keras_ae.data.shards import base_of
 from keras_ae.data.streams import Chunk
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing, reading
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _TOGETHER = 256
@@ -106,14 +106,7 @@ def _check_depth(path: Path, image: Any) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """An image of Pillow's; what goes wrong with it names the file."""
-    try:
+    with importing("Reading images", "images"):
         from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("Reading images", "images") from error
-    try:
-        with Image.open(path) as image:
-            yield image
-    except InputError:
-        raise
-    except Exception as error:  # what Pillow raises for damaged bytes has no common base
-        raise InputError(f"{path} is not a readable image: {error}") from error
+    with reading(path, "image"), Image.open(path) as image:
+        yield image

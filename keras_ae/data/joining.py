@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.arrow import ArrowTable, TableRows, naming, table_of_dataset, table_of_files
+from keras_ae.data.arrow import ArrowTable, TableRows, table_of_dataset, table_of_files
 from keras_ae.data.cells import Cells, read_cells
 from keras_ae.data.images import ImageRows
 from keras_ae.data.kinds import Inference, infer
@@ -20,15 +20,17 @@ from keras_ae.data.splits import MOST
 from keras_ae.data.streams import Stream, as_labels, survey
 from keras_ae.data.tables import (
     TABLES,
+    UNNAMED,
     Rows,
     as_numbers,
     check_finite,
     check_input,
-    csv_header,
     open_npz,
     open_parquet,
     read_rows,
+    reading_arrow,
 )
+from keras_ae.data.text import csv_header
 from keras_ae.data.tfrecord import RecordRows
 from keras_ae.errors import CellError, InputError
 
@@ -90,7 +92,9 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
         check_input(files[0])
         if asked.is_plain:
             try:
-                return Source(name, _joined(files, asked.labels), labels=asked.labels)
+                rows = _joined(files, asked.labels)
+                if not set(rows.columns or ()) & set(UNNAMED):
+                    return Source(name, rows, labels=asked.labels)
             except CellError:
                 if files[0].suffix == ".csv" and csv_header(files[0])[0] is None:
                     raise
@@ -133,7 +137,7 @@ def of_dataset(dataset: Any, asked: Asked, stream: bool | None) -> Source:
     if lists:
         if stream or asked.schema is not None or asked.skip:
             raise InputError(_NO_STREAM)
-        with naming("The data set"):
+        with reading_arrow("The data set"):
             table = dataset.to_table(columns=[name for name in dataset.schema.names if name not in asked.drop])
         y = None if asked.labels is None else np.array(table.column(asked.labels).to_pylist(), object)
         series = series_of_arrow(table if y is None else table.drop_columns([asked.labels]), "The data set")

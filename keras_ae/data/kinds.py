@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_ae.data.cells import Cells, Coded, cells_of
 from keras_ae.data.schema import KINDS, Column, Schema
+from keras_ae.data.tables import UNNAMED
 from keras_ae.data.values import FALSE, TRUE, level_of, listed, moment_of, number_of
 from keras_ae.errors import InputError
 
@@ -31,7 +32,7 @@ def infer(
 
     Texts of dates are `datetime`, yes and no or true and false `boolean`, numbers `numeric`, other texts `categorical`.
     Where nearly all cells are of a kind, the others are errors. A column whose texts nearly all differ, which names
-    rows and does not describe them, or that has no values, is left out, and noted.
+    rows and does not describe them, or that has no values or no name, is left out, and noted.
 
     Args:
         cells: to look at; or batches of them, of which none is kept.
@@ -76,7 +77,7 @@ class Inference:
             column = found.column(name, of, self._rows)
             if isinstance(column, str):
                 dropped.append(name)
-                notes.append(f"column {name} is left out: {column}")
+                notes.append(f"column {name or repr(name)} is left out: {column}")
             else:
                 columns.append(column)
         if not columns:
@@ -123,6 +124,8 @@ class _Evidence:
         """The column, or why there is none."""
         if not self.known and self.given is None:
             return "it has no values"
+        if name in UNNAMED and self.given is None:
+            return "it has no name, as row numbers have none"
         given.pop("kind", None)
         kind = self.given or self._kind(name)
         if kind is None:

@@ -2,33 +2,39 @@
 
 import csv
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
 from keras_ae.data.tables import ENDINGS
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing
 
 Named = dict[str, np.ndarray]
 Columns = tuple[str, ...] | None
 
 
-def check_output(path: Path) -> None:
-    """Raises InputError, before any work is done, where results could not be written."""
+def check_output(path: Path | None) -> None:
+    """Raises InputError, before any work is done, where results could not be written; None is the standard output."""
+    if path is None:
+        return
     if path.suffix not in ENDINGS:
         raise InputError(f"An output file must end in {', '.join(ENDINGS)}. Received: {path.name}.")
     if not path.parent.is_dir():
         raise InputError(f"No such folder to write to: {path.parent}.")
     if path.suffix == ".parquet":
-        try:
+        with importing("Reading and writing parquet", "parquet"):
             import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("Reading and writing parquet", "parquet") from error
 
 
-def write_rows(path: Path, arrays: Named, columns: Columns = None) -> None:
+def ending_of(path: Path | None) -> str:
+    """The ending that says how results are written; to the standard output as those of a .csv."""
+    return ".csv" if path is None else path.suffix
+
+
+def write_rows(path: Path | None, arrays: Named, columns: Columns = None) -> None:
     """Writes named results, whole or not at all.
 
     One array keeps its shape in .npy; several (rows,) arrays become its columns. In .npz each keeps its name. In .csv
@@ -37,12 +43,15 @@ def write_rows(path: Path, arrays: Named, columns: Columns = None) -> None:
     write_batches(path, [arrays], columns)
 
 
-def write_batches(path: Path, batches: Iterable[Named], columns: Columns = None) -> None:
-    """Writes named results as they come, the whole file or none: it gets its name when the last batch is in it.
+def write_batches(path: Path | None, batches: Iterable[Named], columns: Columns = None) -> None:
+    """Writes named results as they come, the whole file or none: it gets its name when the last batch is in it. None
+    is the standard output.
 
     As `write_rows`. An .npz is held in memory until then, the others are not.
     """
     check_output(path)
+    if path is None:
+        return _write_lines(sys.stdout, batches, columns)
     write = {".npy": _write_npy, ".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}[path.suffix]
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -82,15 +91,19 @@ def _write_npz(path: Path, batches: Iterable[Named], columns: Columns) -> None:
 
 def _write_csv(path: Path, batches: Iterable[Named], columns: Columns) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        for i, arrays in enumerate(batches):
-            names, table = _table(arrays, columns)
-            writer = csv.writer(file)
-            if i == 0:
-                writer.writerow(names)
-            if isinstance(table, np.ndarray):
-                np.savetxt(file, table, fmt="%.9g", delimiter=",")
-            else:
-                writer.writerows(zip(*map(_as_text, table), strict=True))
+        _write_lines(file, batches, columns)
+
+
+def _write_lines(file: TextIO, batches: Iterable[Named], columns: Columns) -> None:
+    writer = csv.writer(file, lineterminator="\n")  # as savetxt ends its lines
+    for i, arrays in enumerate(batches):
+        names, table = _table(arrays, columns)
+        if i == 0:
+            writer.writerow(names)
+        if isinstance(table, np.ndarray):
+            np.savetxt(file, table, fmt="%.9g", delimiter=",")
+        else:
+            writer.writerows(zip(*map(_as_text, table), strict=True))
 
 
 def _write_parquet(path: Path, batches: Iterable[Named], columns: Columns) -> None:

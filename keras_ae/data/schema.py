@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.cells import Cells, Coded, Problem
+from keras_ae.data.tables import UNNAMED
 from keras_ae.data.values import FALSE, TRUE, level_of, listed, moment_of, number_of
-from keras_ae.errors import InputError
+from keras_ae.errors import InputError, reading
 
 KINDS = ("numeric", "categorical", "boolean", "datetime")
 _DAY = 86_400.0
@@ -56,8 +57,9 @@ class Column:
 
     def describe(self) -> dict[str, Any]:
         """Ready for JSON, without what is as by default."""
-        default = asdict(Column("", ""))
-        return {key: value for key, value in asdict(self).items() if value != default[key]}
+        default = asdict(Column(self.name, self.kind))
+        changed = {key: value for key, value in asdict(self).items() if value != default[key]}
+        return {"name": self.name, "kind": self.kind, **changed}
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Schema:
         raise InputError(f"`x`, row {row + (start or 0)}, column {name}: {rule}. Received: {x[row, i]}.")
 
     def _check_names(self, cells: Cells, ignored: Sequence[str]) -> None:
-        known = {*self.names, *self.dropped, *ignored}
+        known = {*self.names, *self.dropped, *ignored, *UNNAMED}
         for what, names in (
             ("misses", [name for name in self.names if name not in cells.columns]),
             ("has, beyond those trained on,", [name for name in cells.columns if name not in known]),
@@ -178,10 +180,8 @@ def check_problems(problems: Sequence[Problem], advice: str = "; `--on-error ski
 
 def read_given(given: str) -> dict[str, dict[str, Any]]:
     """What JSON, or a file of it, says about columns: `{"column": "kind"}` or `{"column": {"kind": ..., ...}}`."""
-    try:
+    with reading(given, "JSON file", OSError, ValueError):
         content = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{given} is not a readable JSON file: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{given} must hold an object of columns. Received: {type(content).__name__}.")
     return as_given(content)

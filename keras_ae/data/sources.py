@@ -29,7 +29,7 @@ from keras_ae.data.source import Source
 from keras_ae.data.tables import ENDINGS, Rows, as_numbers
 from keras_ae.data.tfrecord import RECORD_ENDINGS, records_of
 from keras_ae.data.windows import Windowing, blocks_of, read_series
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing
 
 
 def load_source(
@@ -108,6 +108,9 @@ def load_source(
     if str(source) in BUILTIN:
         return BUILTIN[str(source)]()
     assert path is not None
+    if path.exists():
+        endings = (*ENDINGS, *RECORD_ENDINGS)
+        raise InputError(f"A file of rows must end in {', '.join(endings)}. Received: {path.name}.")
     raise InputError(
         f"No such source: {source}. It must be a file, a folder of files or images, a glob, or one of "
         f"{', '.join(BUILTIN)}."
@@ -149,10 +152,8 @@ def _windows(
 
 
 def _digits() -> Source:
-    try:
+    with importing("The digits data set", "train"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingExtra("The digits data set", "train") from error
     digits = load_digits()
     return Source("digits", Rows(digits.data.astype("float32"), digits.target))
 

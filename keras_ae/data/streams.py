@@ -6,7 +6,7 @@ a row stays what it is when files are added, moved or joined, and rows that are 
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -145,7 +145,7 @@ class Stream:
         return np.where(is_filled, self.spread[at], labels)
 
 
-def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int], None] | None = None) -> Stream:
+def survey(reader: Reader, most: Mapping[str, int]) -> Stream:
     """One pass over all rows: their number, their digest, and samples of each part.
 
     A sample holds the rows of the smallest hashes, which are a random choice that does not depend on the order of
@@ -154,7 +154,6 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
     Args:
         reader: of the rows.
         most: rows of each held-out part that are kept, at most.
-        on_unit: is told the units done, and of how many.
 
     Raises:
         InputError: for what can't be read, for rows that are all the same, or too few to hold some of each part out.
@@ -174,8 +173,6 @@ def survey(reader: Reader, most: Mapping[str, int], on_unit: Callable[[int, int]
             for k, part in enumerate(parts.values()):
                 part.add(chunk, np.flatnonzero(of == k))
         trained.append(parts["train"].seen - before)
-        if on_unit is not None:
-            on_unit(i + 1, len(reader.units))
     few = [f"{part.seen} for {name}" for name, part in parts.items() if part.seen < _FEWEST]
     if few:
         raise InputError(

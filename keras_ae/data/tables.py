@@ -1,25 +1,26 @@
 """Arrays and tables of numbers from files, by their ending. NumPy only; parquet through pyarrow."""
 
-import csv
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from keras_ae.data.nested import lists_among, series_of_arrow
 from keras_ae.data.sequences import are_padded
-from keras_ae.errors import CellError, InputError, MissingExtra
+from keras_ae.data.text import csv_column, open_csv
+from keras_ae.errors import CellError, InputError, importing, reading
 
 TABLES = (".csv", ".parquet")
 """Files whose columns have names."""
 ENDINGS = (".npy", ".npz", *TABLES)
 PAGES = 1 << 16
 """Bytes of a column of a .parquet that are read at once."""
+UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
+"""Columns without a name of their own: pandas writes row numbers so, which say nothing of a row."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,13 @@ def check_names(path: Path, columns: tuple[str, ...] | None) -> None:
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz; pickled objects are refused, not loaded."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name]) for name in arrays.files}
-    except Exception as error:  # what zipfile, zlib and NumPy raise for damaged bytes has no common base
-        raise InputError(f"{path} is not a readable .npz of plain arrays: {error}") from error
+    with reading(path, ".npz of plain arrays"), np.load(path, allow_pickle=False) as arrays:
+        return {name: np.asarray(arrays[name]) for name in arrays.files}
 
 
 def _read_npy(path: Path) -> Rows:
-    try:
-        with path.open("rb") as file:
-            x = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # what NumPy raises for damaged bytes has no common base
-        raise InputError(f"{path} is not a readable .npy of numbers: {error}") from error
+    with reading(path, ".npy of numbers"), path.open("rb") as file:
+        x = np.lib.format.read_array(file, allow_pickle=False)
     return Rows(as_numbers(x, str(path)))
 
 
@@ -140,112 +135,12 @@ def _read_npz(path: Path, key: str | None, labels: str) -> Rows:
 
 
 def _read_csv(path: Path, labels: str | None, without: tuple[str, ...]) -> Rows:
-    y = None if labels is None else _csv_labels(path, labels)
-    with open_csv(path, (*without, *([] if labels is None else [labels]))) as (columns, kept, lines):
-        x = csv_block(lines, kept=kept)
+    y = None if labels is None else csv_column(path, labels)
+    with open_csv(path, (*without, *([] if labels is None else [labels]))) as (columns, block):
+        x = block(None)
         if x.size == 0:
             raise InputError(f"{path} holds no rows.")
-        if columns is not None and x.shape[1] != len(columns):
-            raise ValueError  # in open_csv the search for the line begins
         return Rows(as_numbers(x, str(path), columns), y, columns)
-
-
-def _csv_labels(path: Path, name: str) -> np.ndarray:
-    """The cells of a column, as text; rows that are too short are found where their numbers are read."""
-    with csv_text(path):
-        names, _ = csv_header(path)
-        if names is None or name not in names:
-            known = ", ".join(names or ()) or "numbers in its first line"
-            raise InputError(f"{path} must have a column {name!r} for labels. Received: {known}.")
-        position = names.index(name)
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            _, *rows = filter(None, csv.reader(file))
-        return np.array([row[position].strip() if len(row) > position else "" for row in rows], dtype=object)
-
-
-def csv_header(path: Path) -> tuple[tuple[str, ...] | None, int]:
-    """The names of the columns, or None where the first row is of numbers, and the lines that they take."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        first = next(filter(None, reader), [])
-        lines = reader.line_num
-    return (None, 0) if all(_is_number(cell) for cell in first) else (tuple(cell.strip() for cell in first), lines)
-
-
-@contextmanager
-def csv_text(path: Path) -> Iterator[None]:
-    """What makes a file no CSV becomes InputError."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from error
-    except (csv.Error, OSError) as error:
-        raise InputError(f"{path} is not a readable .csv: {error}") from error
-
-
-@contextmanager
-def open_csv(
-    path: Path, without: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...] | None, tuple[int, ...] | None, TextIO]]:
-    """The names of the columns, or None; the positions of those that are read where some are left out, or None; and the
-    file at its first row of numbers. What is wrong in a cell that the block reads becomes InputError.
-    """
-    with csv_text(path):
-        columns, header_lines = csv_header(path)
-        kept = None
-        if columns is not None and set(columns) & set(without):
-            kept = tuple(i for i, name in enumerate(columns) if name not in without)
-            columns = tuple(columns[i] for i in kept)
-            if not columns:
-                raise InputError(f"{path} must have a column beside {', '.join(without)}. Received: none.")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for _ in range(header_lines):
-                next(file)
-            try:
-                yield columns, kept, file
-            except (InputError, UnicodeDecodeError):
-                raise
-            except ValueError as error:
-                raise _csv_error(path, without) from error
-
-
-def csv_block(file: TextIO, rows: int | None = None, kept: tuple[int, ...] | None = None) -> np.ndarray:
-    """The next rows of numbers, all or so many, of all columns or of those at the positions kept, float64."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that there are no rows is said elsewhere
-        return np.loadtxt(
-            file, delimiter=",", max_rows=rows, ndmin=2, dtype="float64", quotechar='"', comments=None, usecols=kept
-        )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return cell.strip() == ""
-    return cell.isascii() and "_" not in cell  # Python's numbers are more than those of a table
-
-
-def _csv_error(path: Path, without: tuple[str, ...] = ()) -> InputError:
-    """The first cell that is not a number, by row and column; NumPy counts from the first row that it was given."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        first: list[str] = []
-        for cells in filter(None, reader):
-            where = f"{path}, line {reader.line_num}"
-            if not first:
-                first = cells
-                has_header = not all(_is_number(cell) for cell in first)
-                if has_header:
-                    continue
-            if len(cells) != len(first):
-                return InputError(f"{where}: must have {len(first)} columns. Received: {len(cells)}.")
-            for i, cell in enumerate(cells):
-                name = first[i].strip() if has_header else f"number {i}"
-                if (not _is_number(cell) or not cell.strip()) and name not in without:
-                    what = "an empty cell" if not cell.strip() else repr(cell)
-                    return CellError(f"{where}, column {name}: must be a number. Received: {what}.")
-    return InputError(f"{path}, line 1: must be numbers or column names. Received: {first}.")
 
 
 def _read_parquet(path: Path, labels: str | None, without: tuple[str, ...]) -> Rows:
@@ -259,18 +154,25 @@ def _read_parquet(path: Path, labels: str | None, without: tuple[str, ...]) -> R
 
 
 @contextmanager
+def reading_arrow(source: object) -> Iterator[None]:
+    """What pyarrow raises in the block becomes an InputError that names the source."""
+    with importing("Reading and writing parquet", "parquet"):
+        import pyarrow as pa
+    with reading(source, "table", pa.ArrowException, OSError, UnicodeDecodeError):
+        yield
+
+
+@contextmanager
 def open_parquet(
     path: Path, without: tuple[str, ...] = (), labels: str | None = None, numeric: bool = True
 ) -> Iterator[tuple[Any, list[str]]]:
     """A ParquetFile with rows, as a rule of numbers only, and the columns that are not left out; what pyarrow raises in
     the block becomes InputError.
     """
-    try:
+    with reading_arrow(path):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtra("Reading and writing parquet", "parquet") from error
-    try:
+
         # `pre_buffer` would hold the whole file, however it is read, and no `buffer_size` a row group.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGES) as file:
             names = file.schema_arrow.names
@@ -287,8 +189,6 @@ def open_parquet(
             if not fields or not file.metadata.num_rows:
                 raise InputError(f"{path} holds no rows.")
             yield file, [field.name for field in fields]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable parquet file: {error}") from error
 
 
 def parquet_rows(path: Path, table: Any, start: int | None = None) -> Rows:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_ae.data.hashing import hashes_of_arrays
 from keras_ae.data.streams import Chunk
 from keras_ae.data.tables import as_numbers, check_input_file
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing, reading
 
 RECORD_ENDINGS = (".tfrecord", ".tfrecords")
 _BATCH = 1024
@@ -109,17 +109,13 @@ def records_of(files: list[Path], labels: str | None, without: tuple[str, ...] =
         InputError: for a file that is missing or empty, records without features, or features that make no rows.
         MissingExtra: without TensorFlow.
     """
-    try:
+    with importing("Reading TFRecord files", "train"):
         import tensorflow as tf
-    except ImportError as error:
-        raise MissingExtra("Reading TFRecord files", "train") from error
     for file in files:
         check_input_file(file)
-    try:
+    with reading(files[0], "file of tf.train.Example"):
         first = next(iter(tf.data.TFRecordDataset(str(files[0])).take(1)), None)
         found: Any = {} if first is None else tf.train.Example.FromString(first.numpy()).features.feature
-    except Exception as error:  # TensorFlow's and protobuf's have no common base
-        raise InputError(f"{files[0]} could not be read as tf.train.Example: {error}") from error
     kinds = {name: str(found[name].WhichOneof("kind")).removesuffix("_list") for name in sorted(found)}
     lengths = {name: len(getattr(found[name], f"{kind}_list").value) for name, kind in kinds.items() if kind != "None"}
     if labels is not None and lengths.get(labels) != 1:

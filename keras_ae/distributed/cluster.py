@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_ae import errors
-from keras_ae.errors import MissingExtra
+from keras_ae.errors import importing
+from keras_ae.quiet import greetings_kept_back
 
 
 def ray_of(part: str) -> Any:
@@ -21,10 +22,8 @@ def ray_of(part: str) -> Any:
     import importlib
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # workers without a GPU see what the driver sees
-    try:
+    with importing(f"Ray ({part})", "ray"):
         return importlib.import_module(f"ray.{part}")
-    except ImportError as error:
-        raise MissingExtra(f"Ray ({part})", "ray") from error
 
 
 @contextlib.contextmanager
@@ -39,7 +38,8 @@ def cluster() -> Iterator[Any]:
         yield ray
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what C++ says is in the log files of the session
-    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    with greetings_kept_back():
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield ray
     finally:
@@ -49,8 +49,8 @@ def cluster() -> Iterator[Any]:
 @contextlib.contextmanager
 def quiet(library: str) -> Iterator[None]:
     """What a library of Ray, `ray.data`, says goes to its log files alone; errors are raised, too."""
-    logger = logging.getLogger(library)
-    handlers = [handler for handler in logger.handlers if handler.get_name() == "console"]
+    loggers = [logging.getLogger(name) for name in (library, "ray")]
+    handlers = [handler for logger in loggers for handler in logger.handlers if handler.get_name() != "file"]
     levels = [handler.level for handler in handlers]
     for handler in handlers:
         handler.setLevel(logging.CRITICAL)

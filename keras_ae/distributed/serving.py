@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_ae.distributed.cluster import ray_of
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing
 
 
 def serve_app(
@@ -41,15 +41,11 @@ def serve_app(
         MissingExtra: where `keras-ae[ray]` or `keras-ae[serve]` is not installed.
     """
     serve = ray_of("serve")
-    try:
+    with importing("The server", "serve"):
         from keras_ae.serving import Limits, Models
         from keras_ae.serving.app import Application
         from keras_ae.serving.batching import together
         from keras_ae.serving.calls import Call, Outputs
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("keras_ae"):
-            raise
-        raise MissingExtra("The server", "serve") from error
 
     fewest, most = (replicas, replicas) if isinstance(replicas, int) else replicas
     if not 1 <= fewest <= most:

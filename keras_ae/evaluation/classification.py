@@ -11,7 +11,7 @@ def accuracy(probability: np.ndarray, y: np.ndarray) -> float:
 def log_loss(probability: np.ndarray, y: np.ndarray) -> float:
     """Mean of -log p(y | x), nats."""
     chosen = probability[np.arange(len(y)), y].astype("float64")
-    return float(-np.log(np.maximum(chosen, np.finfo("float32").tiny)).mean())
+    return 0.0 - float(np.log(np.maximum(chosen, np.finfo("float32").tiny)).mean())
 
 
 def expected_calibration_error(probability: np.ndarray, y: np.ndarray, bins: int = 15) -> float:

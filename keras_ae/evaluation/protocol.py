@@ -15,6 +15,7 @@ from keras_ae.evaluation.numbers import Number, mean
 from keras_ae.evaluation.result import Evaluation
 from keras_ae.evaluation.rows import Units, flat, per_row
 from keras_ae.evaluation.verdict import Table, judge
+from keras_ae.progress import Progress, silent
 
 MIN_ROWS = 10
 RESOLUTION = 0.01
@@ -31,12 +32,6 @@ METRICS = {
     "novelty": ("samples",),
 }
 """Each metric, and the arguments of `evaluate` that it needs."""
-
-Progress = Callable[[str, float | None], None]
-
-
-def _silent(what: str, share: float | None = None) -> None:
-    pass
 
 
 def evaluate(
@@ -59,7 +54,7 @@ def evaluate(
     max_rows: int = 5000,
     seed: int = 0,
     valid: Callable[[np.ndarray], np.ndarray] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Measures a model beside real held-out rows, copies of training rows, and a PCA + Gaussian-mixture baseline.
 

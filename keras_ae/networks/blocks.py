@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -14,11 +15,16 @@ _CROP = {1: keras.layers.Cropping1D, 2: keras.layers.Cropping2D, 3: keras.layers
 _PAD = {1: keras.layers.ZeroPadding1D, 2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
-def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
-    """The widths as a tuple; ValueError unless all are positive whole numbers."""
-    if not widths or any(int(width) != width or width < 1 for width in widths):
-        raise ValueError(f"`{name}` must be one or more positive whole numbers. Received: {tuple(widths)}.")
-    return tuple(int(width) for width in widths)
+def check_widths(name: str, widths: Sequence[int] | int) -> tuple[int, ...]:
+    """The widths as a tuple, of one where one number is given; ValueError unless all are positive whole numbers."""
+    listed = (widths,) if isinstance(widths, Integral) else widths
+    if (
+        not isinstance(listed, list | tuple)
+        or not listed
+        or not all(isinstance(w, Integral) and int(w) > 0 for w in listed)
+    ):
+        raise ValueError(f"`{name}` must be one or more positive whole numbers. Received: {widths!r}.")
+    return tuple(int(width) for width in listed)
 
 
 def check_at_least(name: str, value: float, least: int = 1) -> None:

@@ -19,7 +19,7 @@ def stack(x: Any, widths: Sequence[int], activation: str, norm: str | None, drop
         raise ValueError(f"`norm` must be None or one of {', '.join(_NORMS)}. Received: {norm!r}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout}.")
-    for i, width in enumerate(check_widths("hidden", widths)):
+    for i, width in enumerate(widths):
         before = x
         x = keras.layers.Dense(width, kernel_initializer="he_uniform", name=f"hidden_{i}")(x)
         if norm is not None:
@@ -63,7 +63,7 @@ def dense_encoder(
     """
     x = keras.Input(input_shape, name="x")
     flat = keras.layers.Flatten(name="flatten")(x) if len(input_shape) > 1 else x
-    features = stack(flat, hidden, activation, norm, dropout, residual)
+    features = stack(flat, check_widths("hidden", hidden), activation, norm, dropout, residual)
     return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
 
 
@@ -97,7 +97,7 @@ def dense_decoder(
         ValueError: for widths that are not positive, an unknown norm, a dropout outside [0, 1).
     """
     z = keras.Input((latent_dim,), name="z")
-    features = stack(z, tuple(hidden)[::-1], activation, norm, dropout, residual)
+    features = stack(z, check_widths("hidden", hidden)[::-1], activation, norm, dropout, residual)
     start = correction_start(linear)
     size = math.prod(output_shape) * parameters
     correction = keras.layers.Dense(size, kernel_initializer=start, name="correction")(features)

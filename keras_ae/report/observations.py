@@ -77,8 +77,8 @@ class Observations:
         if self.model.schema is None:
             return [pictures.number(float(value)) for value in flat]
         cells = [column[0] for column in self.model.table(flat[None]).values()]
-        numbers = [pictures.number(float(c)) if isinstance(c, np.floating) else None for c in cells]
-        return [n or ("missing" if c is None else str(c)) for c, n in zip(cells, numbers, strict=True)]
+        known = [None if c != c else pictures.number(float(c)) if isinstance(c, np.floating) else c for c in cells]
+        return ["missing" if cell is None else str(cell) for cell in known]
 
     def column(self, i: int) -> str:
         """The name of the i-th number of a flattened observation: its column, pixel, channel and row, or index."""

@@ -44,6 +44,11 @@ class Page:
     def _shown(self) -> Observations:
         return Observations(self.model, self.splits.train)
 
+    @cached_property
+    def _by_score(self) -> np.ndarray:
+        """Test rows, the most usual first."""
+        return np.argsort(self.model.score(self.judged.given.test)["score"], kind="stable")
+
     @property
     def splits(self) -> Splits:
         return self.judged.splits
@@ -108,8 +113,8 @@ class Page:
             rows.append(f'<tr><th scope="row">{_text(LABELS[name])}</th>{cells}</tr>')
         body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         table = f'<div class="wide"><table>{body}</table></div>'
-        skipped = "; ".join(f"{name} {why}" for name, why in self.evaluation.skipped.items())
-        note = "Below each value, its 95 % interval." + (f" Not measured: {skipped}." if skipped else "")
+        skipped = ", ".join(self.evaluation.skipped)
+        note = "Below each value, its 95 % interval." + (f" Not measured here: {skipped}." if skipped else "")
         if not self.judged.all_rows:
             looked = f"{len(self.splits.train):,} training and {len(self.splits.test):,} test rows"
             note += f" Of {looked}, drawn by seed; `keras-ae report` looks at all."
@@ -131,7 +136,7 @@ class Page:
 
     def _reconstructions(self) -> str:
         test, numbers = self.splits.test, self.judged.test_rows
-        order = np.argsort(self.model.score(test)["score"], kind="stable")
+        order = self._by_score
         middle = len(order) // 2
         count = min(_SHOWN, len(order))
         groups = {
@@ -202,8 +207,7 @@ class Page:
         return _section("Latent map", _grid([_figure(chart, "")], "charts"), note)
 
     def _traversals(self) -> str:
-        order = np.argsort(self.model.score(self.splits.test)["score"], kind="stable")
-        x = self.splits.test[order[len(order) // 2]]
+        x = self.splits.test[self._by_score[len(self._by_score) // 2]]
         y = None
         if self.model.manifest.get("conditional"):
             y = int(self.model.classify(x[None]).argmax())
@@ -218,12 +222,15 @@ class Page:
         return _section("Traversals", "".join(rows), note)
 
     def _scores(self) -> str:
-        scores = self.model.score(self.splits.test)
-        calibration = self.model.score(self.splits.calibration)["score"]
+        scores, calibration = (
+            self.model.score(rows) for rows in (self.judged.given.test, self.judged.given.calibration)
+        )
         mark = None
         note = "Of test rows; higher is more anomalous."
-        if "p_value" in scores:
-            mark = float(np.quantile(calibration, 1 - ALPHA, method="higher"))
+        if "p_value" in scores and len(calibration["score"]) + 1 < 1 / ALPHA:
+            note += f" No p-value is {ALPHA} or less with {len(calibration['score'])} calibration rows."
+        elif "p_value" in scores:
+            mark = float(np.quantile(calibration["score"], 1 - ALPHA, method="higher"))
             alarms = float(np.mean(scores["p_value"] <= ALPHA))
             note += f" The line is where the p-value is {ALPHA}: {alarms:.2%} of test rows lie beyond it."
         chart = pictures.histograms({"test rows": scores["score"]}, "Scores of test rows", "score", mark)

@@ -18,9 +18,9 @@ def worst_rows(model: runtime.Model, judged: Judged, shown: Observations) -> str
     """
     if "explain" not in model.signatures:
         return ""
-    scores = model.score(judged.test)
+    scores = model.score(judged.given.test)
     worst = np.argsort(-scores["score"], kind="stable")[:ROWS]
-    rows = judged.test[worst]
+    rows = judged.given.test[worst]
     flat, rebuilt, parts = (a.reshape(len(rows), -1) for a in (rows, model.reconstruct(rows), model.explain(rows)))
     cells_of = [list(map(shown.cells, part)) for part in (flat, rebuilt)]
     lines = []

@@ -11,8 +11,8 @@ from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.errors import InputError
 from keras_ae.evaluation import Evaluation
-from keras_ae.evaluation.protocol import Progress
 from keras_ae.judging import Bound, judge
+from keras_ae.progress import Progress, silent
 from keras_ae.provenance import fitted_splits
 from keras_ae.report.page import Page
 
@@ -28,7 +28,7 @@ def write_report(
     source: str | Path | np.ndarray | Source | None = None,
     max_rows: int = 5000,
     seed: int = 0,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = silent,
     nll: Bound | None = None,
 ) -> Evaluation:
     """Writes one HTML file without any request to elsewhere; gives back what `evaluate` found.
@@ -67,9 +67,7 @@ def write_report(
     return judged.evaluation
 
 
-def add_report(
-    folder: Path, name: str, splits: Splits, progress: Progress, nll: Bound | None = None, seed: int = 0
-) -> dict[str, Any]:
+def add_report(folder: Path, name: str, splits: Splits, progress: Progress, nll: Bound | None = None) -> dict[str, Any]:
     """Writes a smaller report, of some of the rows, into an artifact that is being made, its hash into the manifest.
 
     Args:
@@ -78,7 +76,6 @@ def add_report(
         splits: that it was trained on.
         progress: is told in a few words what runs, and its share done.
         nll: from raw rows to a bound on -log p(x), nats.
-        seed: of rows, samples, halves, draws and intervals.
 
     Returns:
         The manifest. Where there can be no report, as of rows that are too few to be judged, one of its notes says why.
@@ -87,7 +84,7 @@ def add_report(
     content = artifact.content_of(model.manifest)
     most = min(_MOST_ROWS, max(_FEWEST_ROWS, _MOST_NUMBERS // splits.train[0].size))
     try:
-        judged = judge(model, splits, _COMPARED, seed, lambda _, share: progress("judging the model", share), nll, most)
+        judged = judge(model, splits, _COMPARED, 0, lambda _, share: progress("judging the model", share), nll, most)
         page = Page(model, judged, name).content()
     except Exception as error:  # such as rows that are too few; no page may cost what was trained
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "

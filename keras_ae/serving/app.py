@@ -194,7 +194,10 @@ class Application:
         if found["rest"]:
             version = self.models.find(found["rest"], found["rest_version"])
             if found["verb"] != "predict":
-                raise InputError(f"The method must be `predict`. Received: {found['verb'][:80]!r}.")
+                raise InputError(
+                    "The method must be `predict`, and the function the request's `signature_name`. "
+                    f"Received: {found['verb'][:80]!r}."
+                )
             return version, partial(_rest, version, self.limits.rows)
         version, function = self.models.find_function(found["v2"], found["v2_version"])
         return version, partial(_v2, version, function, _header(scope, v2.JSON_LENGTH), self.limits.rows)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_ae.data import Splits
-from keras_ae.errors import InputError, MissingExtra
+from keras_ae.errors import InputError, importing
 
 KINDS = ("csv", "tensorboard", "mlflow")
 
@@ -49,12 +49,8 @@ def tracker_of(given: str | Tracker, out: Path | None) -> Tracker:
         if out is None:
             raise InputError(f"`track` must say where, {kind}=PLACE, as there is no `out`. Received: {given!r}.")
         place = str(out.resolve().with_name(f"{out.resolve().name}-{kind}" + (".csv" if kind == "csv" else "")))
-    try:
+    with importing(f"Tracking by {kind}", "track"):
         module = import_module(f"keras_ae.tracking.to_{kind}")
-    except ImportError as error:
-        if error.name and error.name.startswith("keras_ae"):
-            raise
-        raise MissingExtra(f"Tracking by {kind}", "track") from error
     make: Callable[[str], Tracker] = module.tracker
     return make(place)
 

@@ -8,8 +8,8 @@ import { imageRange } from "./views";
 export function readRows(data: Data, text: string): Float32Array[] {
   const lines = text.split(/\r?\n/).filter((line) => line.trim());
   if (!lines.length) throw new Error("A row of numbers must be given. Received: nothing.");
-  const separator = lines[0].includes(",") ? "," : lines[0].includes("\t") ? "\t" : lines[0].includes(";") ? ";" : " ";
-  const cells = lines.map((line) => split(line, separator));
+  const separator = separatorOf(lines);
+  const cells = lines.map((line) => split(line, separator).map(separator === ";" ? withPoint : (cell) => cell));
   const known = data.columns;
   const isHeader = data.table
     ? !!known && cells[0].some((cell) => known.includes(cell))
@@ -70,6 +70,20 @@ function columns(data: Data, names: string[]): number[] {
   const missing = data.columns.filter((name) => !names.includes(name));
   if (missing.length) throw new Error(`The row must have column ${missing.slice(0, 5).join(", ")}. Received: ${names.slice(0, 5).join(", ")}.`);
   return data.columns.map((name) => names.indexOf(name));
+}
+
+/** What cuts the first two lines into as many cells, two or more. */
+function separatorOf(lines: string[]): string {
+  const even = ["\t", ";", ","].find((mark) => {
+    const [first, second = first] = lines.slice(0, 2).map((line) => split(line, mark).length);
+    return first > 1 && first === second;
+  });
+  return even ?? (lines[0].includes(",") ? "," : " ");
+}
+
+/** A number between semicolons may have a decimal comma. */
+function withPoint(cell: string): string {
+  return cell.replace(/^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$/, "$1.$2");
 }
 
 function split(line: string, separator: string): string[] {
