@@ -76,8 +76,10 @@ class Checkpoints(SpanCallback):
 
     def _is_due(self) -> bool:
         """A clock, or a signal, is one worker's; to read the variables, and to stop, takes all of them."""
-        asked = [self.run.asked == number for number in STOPPED_BY]
-        due, *asked = self._agree([self.run.due(self._steps), *asked])
+        due = self.run.due(self._steps)
+        if self._agree is list:  # and a signal that comes here and now is not forgotten
+            return due
+        due, *asked = self._agree([due, *(self.run.asked == number for number in STOPPED_BY)])
         self.run.asked = next((number for number, yes in zip(STOPPED_BY, asked, strict=True) if yes), None)
         return due
 
