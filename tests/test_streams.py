@@ -1,5 +1,6 @@
 """Files larger than a batch: read, computed and written in step, with errors that name the row of the file."""
 
+import subprocess
 import threading
 import tracemalloc
 
@@ -208,3 +209,15 @@ def test_a_cut_or_strange_npy_is_refused(model, tmp_path, small_batches):
     total, parts = read_batches(path)
     assert total == 1797
     np.testing.assert_array_equal(next(parts).x, DIGITS)
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
+def test_a_file_system_that_can_not_be_written_is_told(tmp_path, ending):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"needs leave to mount a file system: {mounted.stderr.decode().strip()}")
+    try:
+        with pytest.raises(InputError, match=rf"x.{ending} could not be written: .*Read-only file system"):
+            write(tmp_path / f"x.{ending}", DIGITS[:10])
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)

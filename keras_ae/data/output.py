@@ -1,5 +1,6 @@
 """Arrays and tables of numbers to files, by their ending, whole or in batches. NumPy only; parquet through pyarrow."""
 
+import contextlib
 import csv
 import json
 import sys
@@ -60,7 +61,8 @@ def write_batches(path: Path | None, batches: Iterable[Named], columns: Columns 
     except OSError as error:
         raise InputError(f"{path} could not be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a file system that can't be written, even where there is none
+            partial.unlink(missing_ok=True)
 
 
 def _write_npy(path: Path, batches: Iterable[Named], columns: Columns) -> None:

@@ -1,5 +1,6 @@
 """Writes the report of an artifact: to a file of its own, of all rows, or into the artifact, of some."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def write_report(
     except OSError as error:
         raise InputError(f"{out} could not be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a file system that can't be written, even where there is none
+            partial.unlink(missing_ok=True)
     return judged.evaluation
 
 
