@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from keras_ae import artifact, pipeline, storage
 from keras_ae.data.columns import layout
 from keras_ae.data.schema import Schema, as_given
+from keras_ae.data.sequences import is_ragged
 from keras_ae.data.source import Source
 from keras_ae.data.tables import Rows
 from keras_ae.errors import InputError
@@ -102,6 +103,8 @@ class Estimator(BaseEstimator):
 
     def _numbers(self, X: Any, reset: bool) -> np.ndarray:
         """An array of numbers (rows, features), float32, NaN where one is missing."""
+        if is_ragged(X) and len({np.shape(row) for row in X}) > 1:
+            raise InputError("An estimator takes tables, (rows, features). Received: rows of different lengths.")
         checks = {"ensure_all_finite": False, "ensure_min_samples": 2 if reset else 1}
         x: np.ndarray = validate_data(self, X, reset=reset, dtype="float32", **checks)
         return x

@@ -197,8 +197,15 @@ class Model(LocalFunctions):
         x = np.asarray(x, "float32")
         return with_flags(self.schema, features(self.schema, self.impute(x)), x)
 
-    def _series(self, x: Any) -> np.ndarray:
-        assert self.sequences is not None
+    def padded(self, x: Any) -> np.ndarray:
+        """Series, as a list, a table whose cells are lists, or an array, as rows (rows, steps, channels) with NaN
+        behind the end of each.
+
+        Raises:
+            InputError: for a model that is not of series, and for series that it does not take.
+        """
+        if self.sequences is None:
+            raise InputError("Series of different lengths are for a model that was trained on such. Received: another.")
         series = series_of_table(x, "`x`") if is_table(x) else None
         return self.sequences.padded(x if series is None else in_order(series, self.sequences.channels, "`x`"), "x")
 
@@ -216,7 +223,7 @@ class Model(LocalFunctions):
         inputs = {}
         for name, array in arrays.items():
             if name == "x" and (self.sequences is not None or is_table(array)):
-                inputs[name] = self.rows(array) if self.sequences is None else self._series(array)
+                inputs[name] = self.rows(array) if self.sequences is None else self.padded(array)
                 continue
             of = taken[name]
             columns, schema = (self.columns, self.schema) if name == "x" else (None, None)

@@ -227,9 +227,10 @@ def _start_of_sequences(model: Autoencoder, x: np.ndarray) -> None:
     pca = fit_pca(x, model.latent_dim)
     mean = pca.mean.reshape(x.shape[1:])
     params, slope = mean.copy(), np.ones_like(mean)
+    # That a series goes on, being there: what no row does is rare, and how rare follows from how many could have.
+    reached = x[..., -1].sum(axis=0)
+    going_on = (reached + 0.5) / (np.concatenate([[len(x)], reached[:-1]]) + 1.0)
     there = np.clip(mean[:, -1], RARE, 1.0 - RARE)
-    # That a series goes on, being there; in the linear part, as if that were all that makes a step be there.
-    going_on = np.clip(there / np.concatenate([[1.0], there[:-1]]), RARE, 1.0 - RARE)
     params[:, -1], slope[:, -1] = np.log(going_on / (1.0 - going_on)), 1.0 / (there * (1.0 - there))
     start_from_pca(model.encoder, model.decoder, pca, decoded=(params.ravel(), slope.ravel()))
     loss = getattr(model.reconstruction, "likelihood", model.reconstruction)

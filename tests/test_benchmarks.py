@@ -83,6 +83,14 @@ def test_rows_come_from_a_file_of_images(load, tmp_path):
     assert held_out.shape == (1, 784)
 
 
+def test_the_table_of_families_has_a_likelihood_where_there_is_one(load):
+    results = {"ae": {"rmse_test": 1.0}, "vae": {"rmse_test": 2.0, "nll": 3.0, "PCA + mixture nll": 4.0}}
+    ae, vae, _, baseline = load("families").table(results).splitlines()[2:]
+    assert ae.startswith("| `ae` | 1.00 |  |")
+    assert vae.startswith("| `vae` | 2.00 | 3 |")
+    assert baseline.startswith("| *PCA + mixture* |  | 4 |")
+
+
 def test_figures(load):
     report = load("report")
     assert report.ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]

@@ -306,6 +306,9 @@ def test_requests_of_series_hold_lists_of_their_lengths_and_nulls_come_back(fitt
     assert b"null" in encoded({"outputs": outputs["x_hat"]})
     with pytest.raises(InputError, match="at most 9 steps"):
         prepare(version, "score", {"x": np.ones((1, STEPS + 1, 2)).tolist()}, 100)
+    for wrong in (["a"], [1.0], {}, [[["a", "b"]]], [[[1.0, 10**400]]], [[]], None):
+        with pytest.raises(InputError, match="`x`"):
+            prepare(version, "score", {"x": wrong}, 100)
 
 
 def test_log_likelihood_of_series_is_that_of_values_and_length(fitted):
@@ -330,6 +333,8 @@ def test_what_takes_no_series_says_so(fitted, tmp_path):
     _, model = fitted
     with pytest.raises(InputError, match="takes tables"):
         sklearn.AutoencoderTransformer.from_artifact(model.path)
+    with pytest.raises(InputError, match="rows of different lengths"):
+        sklearn.AnomalyDetector().fit(waves(20))
     # Where the page is not built there is none to show them.
     with pytest.raises(keras_ae.errors.KerasAEError, match=r"observations of one size|make web"):
         write_page(model.path, tmp_path / "page")

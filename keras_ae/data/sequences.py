@@ -121,9 +121,12 @@ def padded(x: Any, name: str = "x") -> np.ndarray:
         InputError: for what is none, other channels than the first, infinite numbers, a series without any value.
     """
     if isinstance(x, np.ndarray) and x.dtype != object:
-        rows = x.astype("float32", copy=True)
-        if rows.ndim != 3 or not rows.size:
-            raise InputError(f"`{name}` must have shape (rows, steps, channels). Received: {x.shape}.")
+        if x.ndim != 3 or not x.size or x.dtype.kind not in "biuf":
+            raise InputError(
+                f"`{name}` must be numbers (rows, steps, channels). Received: {x.dtype} of shape {x.shape}."
+            )
+        with np.errstate(over="ignore"):
+            rows = x.astype("float32", copy=True)
     else:
         parts = [_one(part, name, i) for i, part in enumerate(x)]
         wrong = next((i for i, part in enumerate(parts) if part.shape[1] != parts[0].shape[1]), None)
@@ -148,7 +151,7 @@ def _one(part: Any, name: str, i: int) -> np.ndarray:
     rule = f"`{name}`, row {i}: must be numbers (steps, channels) or (steps,)."
     try:
         array = np.asarray(part, "float32")  # None is NaN
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{rule} Received: {error}.") from error
     if array.ndim not in (1, 2) or not array.size:
         raise InputError(f"{rule} Received: shape {array.shape}.")

@@ -52,7 +52,7 @@ class Call:
         """
         outputs = run(self.version.model, self.function, self.arrays)
         for name, array in outputs.items():
-            if self.version.model.sequences is not None and name in _PADDED:
+            if self.version.has_series and name in _PADDED:
                 continue  # NaN behind the end of a series is null in JSON
             # Also what is too large for JSON, which has no infinity: the sum is finite where each value is, but for
             # values that no observation has.
@@ -159,9 +159,11 @@ def _from_cells(version: Version, given: dict[str, Any], most_rows: int) -> np.n
 
 
 def _array(value: Any, name: str, version: Version) -> np.ndarray:
-    series = version.model.sequences
-    if series is not None and name == "x":
-        return series.padded(value if is_ragged(value) else np.asarray(value), name)
+    if version.has_series and name == "x":
+        if not (is_ragged(value) or (isinstance(value, np.ndarray) and value.ndim == 3)):
+            raise InputError(f"`{name}` must be series, lists of steps. Received: {type(value).__name__}.")
+        rows: np.ndarray = version.model.padded(value)
+        return rows
     try:
         array = np.asarray(value)
         if array.dtype.kind == "O" and version.has_cells and name == "x":

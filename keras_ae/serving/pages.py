@@ -130,15 +130,13 @@ def _predict(version: Version, most_rows: int) -> dict[str, Any]:
         names = [function, *(("", "serving_default") if function == DEFAULT else ())]
         head = {"signature_name": {"enum": names}}
         needed = [] if function == DEFAULT else ["signature_name"]
-        row = _object({name: _nested(of) for name, of in sides["inputs"].items()}, required(sides["inputs"]))
-        column = _object(
-            {name: _column(of, most_rows) for name, of in sides["inputs"].items()}, required(sides["inputs"])
-        )
-        rows, columns = [row], [column]
-        if len(required(sides["inputs"])) == 1:
-            only = sides["inputs"][required(sides["inputs"])[0]]
-            rows.append(_nested(only))
-            columns.append(_column(only, most_rows))
+        of_rows = {name: _row_of(version, name, of) for name, of in sides["inputs"].items()}
+        of_columns = {name: _column(row, most_rows) for name, row in of_rows.items()}
+        needed_inputs = required(sides["inputs"])
+        rows, columns = [_object(of_rows, needed_inputs)], [_object(of_columns, needed_inputs)]
+        if len(needed_inputs) == 1:
+            rows.append(of_rows[needed_inputs[0]])
+            columns.append(of_columns[needed_inputs[0]])
         if function == "generate":
             columns.append(_sampling(version, most_rows))
         if version.has_columns and "x" in sides["inputs"]:
@@ -159,12 +157,14 @@ def _infer(version: Version, function: str) -> dict[str, Any]:
     sides = version.signatures[function]
     is_table = version.has_columns and "x" in sides["inputs"]
     names = version.model.schema_of_table().names if is_table else ()
+    number = {"type": ["number", "null"] if version.has_series else "number"}
+    cell = _CELL if is_table else number
     tensor = _object(
         {
             "name": {"enum": [*sides["inputs"], *names]},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
             "datatype": {"enum": ["FP32", "FP64", "INT32", "INT64", "UINT8", *(("BYTES", "BOOL") if is_table else ())]},
-            "data": {"type": "array", "items": _CELL if is_table else {"type": "number"}},
+            "data": {"type": "array", "items": cell},
         },
         ["name", "shape", "datatype", "data"],
     )
@@ -191,6 +191,15 @@ def _sampling(version: Version, most_rows: int) -> dict[str, Any]:
     return _object(properties, ["n"])
 
 
+def _row_of(version: Version, name: str, of: dict[str, Any]) -> dict[str, Any]:
+    """One row of an input: of series as many steps as there are, with null for a value that is missing."""
+    if name != "x" or not version.has_series:
+        return _nested(of)
+    steps, channels = of["shape"]
+    step = {"type": "array", "minItems": channels, "maxItems": channels, "items": {"type": ["number", "null"]}}
+    return {"type": "array", "minItems": 1, "maxItems": steps, "items": step}
+
+
 def _nested(of: dict[str, Any]) -> dict[str, Any]:
     """One row of a tensor: arrays in arrays."""
     low, high = (0, 255) if of["dtype"] == "uint8" else (-1e6, 1e6)
@@ -204,5 +213,5 @@ def _nested(of: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _column(of: dict[str, Any], most_rows: int) -> dict[str, Any]:
-    return {"type": "array", "minItems": 1, "maxItems": most_rows, "items": _nested(of)}
+def _column(row: dict[str, Any], most_rows: int) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "maxItems": most_rows, "items": row}

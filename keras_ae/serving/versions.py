@@ -63,6 +63,11 @@ class Version:
         """Whether these are more than finite numbers: words, dates, or missing."""
         return bool(self.model.manifest.get("table"))
 
+    @property
+    def has_series(self) -> bool:
+        """Whether the model is of series of different lengths."""
+        return bool(self.model.manifest.get("sequences"))
+
 
 class Models:
     """The served models; `refresh` follows the disk.
