@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_ae.data.cells import cells_of, is_table
+from keras_ae.data.cells import cells_of, is_table, table_like
 from keras_ae.data.sequences import are_padded
 from keras_ae.errors import InputError, ServiceError, importing
 from keras_ae.interface import Functions
@@ -87,6 +87,23 @@ class Client(Functions):
             self._signatures = self._patiently(self._transport.signatures)
         return self._signatures
 
+    def reconstruct(self, x: Any) -> Any:
+        """AE(x) in raw units, deterministic; of a DataFrame or a dictionary of columns one of their kind."""
+        found = self.run("reconstruct", {"x": x})
+        return found["x_hat"] if list(found) == ["x_hat"] else table_like(x, found)
+
+    def generate_table(
+        self, n: int, y: Any = None, seed: int | None = None, missing: bool = True
+    ) -> dict[str, np.ndarray]:
+        """n rows of a table by the names of its columns, in words and dates, of one class y where there are any, from
+        `keras-ae serve` over REST; a seed gives the rows of the runtime, `missing=False` rows without missing cells.
+        """
+        if not isinstance(self._transport, _Rest):
+            raise InputError("A table must come from `keras-ae serve` over REST. Received: gRPC.")
+        asked = {"n": n, "seed": seed, "label": y, **({} if missing else {"missing": False})}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return self._patiently(partial(self._transport.columns, "generate", given, []))
+
     def run(self, function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         """A function by name on its inputs by name; a label may be left out, or one for all rows.
 
@@ -161,6 +178,12 @@ def _is_of_series(name: str, array: np.ndarray) -> bool:
     return name == "x" and are_padded(array) and not np.isinf(array).any()
 
 
+def _received(values: list[Any]) -> np.ndarray:
+    """Numbers as float32, NaN for null; cells with words as they are, None for null."""
+    has_words = any(isinstance(value, str | bool) for value in values)
+    return np.array(values, object) if has_words else np.asarray(values, "float32")
+
+
 def _sent(name: str, cells: Any) -> np.ndarray:
     """Cells of a column as JSON has them, which knows no infinity; dates in ISO 8601."""
     plain = cells.astype("datetime64[us]") if getattr(cells, "dtype", np.dtype("O")).kind == "M" else cells
@@ -219,10 +242,16 @@ class _Rest:
     def predict(
         self, function: str, arrays: dict[str, np.ndarray], outputs: list[str], seconds: float
     ) -> dict[str, np.ndarray]:
-        content = {"signature_name": function, "inputs": {name: _in_json(array) for name, array in arrays.items()}}
+        return self.columns(function, {name: _in_json(array) for name, array in arrays.items()}, outputs, seconds)
+
+    def columns(
+        self, function: str, inputs: dict[str, Any], outputs: list[str], seconds: float
+    ) -> dict[str, np.ndarray]:
+        """What a function gives for inputs as JSON has them: numbers, or cells of a table with their words."""
+        content = {"signature_name": function, "inputs": inputs}
         answer = self._request("POST", f"{self._path}:predict", seconds, content)["outputs"]
         named = answer if isinstance(answer, dict) else {outputs[0]: answer}
-        return {name: np.asarray(values, "float32") for name, values in named.items()}
+        return {name: _received(values) for name, values in named.items()}
 
     def _request(self, method: str, path: str, seconds: float, content: Any = None) -> Any:
         try:

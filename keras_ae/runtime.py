@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.data.batches import ahead
-from keras_ae.data.cells import cells_of, is_table
+from keras_ae.data.cells import cells_of, is_table, table_like
 from keras_ae.data.columns import features, with_flags
 from keras_ae.data.labels import label_index
 from keras_ae.data.nested import in_order, series_of_table
@@ -90,7 +90,7 @@ class Model(LocalFunctions):
     def reconstruct(self, x: Any) -> Any:
         """AE(x) in raw units, deterministic."""
         rows = super().reconstruct(x)
-        return _table_like(x, self.table(rows)) if is_table(x) else rows
+        return table_like(x, self.table(rows)) if is_table(x) else rows
 
     def impute(self, x: Any, steps: int = STEPS) -> Any:
         """Raw rows with missing cells filled, as `LocalFunctions.impute`. All else of a table stays."""
@@ -101,12 +101,12 @@ class Model(LocalFunctions):
         for i, name in enumerate(made):
             given = np.array(x[name], object)
             made[name] = np.where(np.isnan(rows[:, i]), np.array(made[name], object), given)
-        return _table_like(x, made)
+        return table_like(x, made)
 
     def explain(self, x: Any) -> Any:
         """What each feature adds to the score of raw x, (rows, ...); over a row it sums to that."""
         parts = super().explain(x)
-        return _table_like(x, dict(zip(self.columns or (), parts.T, strict=True))) if is_table(x) else parts
+        return table_like(x, dict(zip(self.columns or (), parts.T, strict=True))) if is_table(x) else parts
 
     @property
     def drawn(self) -> Schema | None:
@@ -379,13 +379,6 @@ def _checked(
     else:
         check_finite(array, name, columns, start)
     return array
-
-
-def _table_like(x: Any, columns: dict[str, Any]) -> Any:
-    """Columns as the kind of table that x is, with its index if it has one."""
-    if isinstance(x, dict):
-        return columns
-    return type(x)(columns, index=x.index) if hasattr(x, "index") else type(x)(columns)
 
 
 def _converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:

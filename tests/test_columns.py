@@ -390,6 +390,26 @@ def test_a_served_table_takes_its_cells_by_the_names_of_columns(served, orders_a
     np.testing.assert_array_equal(scores_of(asked.call), expected)
 
 
+def test_rows_of_a_table_go_back_in_words(served, orders_artifact):
+    def answered(request):
+        call, by_rows = rest.read(served, json.dumps(request).encode(), 10)
+        return json.loads(rest.write(call, call.run(), by_rows))
+
+    model = runtime.load(orders_artifact)
+    whole = model.reconstruct(pd.DataFrame(ROWS))
+    by_rows = answered({"instances": ROWS})["predictions"]
+    assert [row["colour"] for row in by_rows] == whole["colour"].tolist()
+    assert [row["when"] for row in by_rows] == whole["when"].tolist()
+    assert answered({"inputs": COLUMNS})["outputs"]["member"] == whole["member"].tolist()
+    made = answered({"signature_name": "generate", "inputs": {"n": 10, "seed": 0}})["outputs"]
+    assert set(made["colour"]) <= {*COLOURS, None}
+    assert None in [*made["colour"], *made["age"]]
+    made = answered({"signature_name": "generate", "inputs": {"n": 10, "seed": 0, "missing": False}})["outputs"]
+    assert None not in [*made["colour"], *made["age"]]
+    with pytest.raises(InputError, match="`missing` must be true or false"):
+        answered({"signature_name": "generate", "inputs": {"n": 1, "missing": 3}})
+
+
 def test_the_document_of_a_served_table_tells_its_columns(orders_artifact):
     models = Models([orders_artifact])
     posted = pages.openapi(models, 10)["paths"]["/v1/models/orders:predict"]["post"]["requestBody"]
@@ -426,7 +446,8 @@ def test_cells_that_a_served_table_can_not_use_are_told_by_row_and_column(served
 def test_the_client_sends_a_table_as_it_is(orders_artifact):
     frame = pd.DataFrame(ROWS[:2] * 3)
     frame["when"] = pd.to_datetime(frame["when"], format="ISO8601")
-    expected = runtime.load(orders_artifact).score(frame)["score"]
+    model = runtime.load(orders_artifact)
+    expected = model.score(frame)["score"]
     server = make_server(Application(Models([orders_artifact])))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -435,6 +456,12 @@ def test_the_client_sends_a_table_as_it_is(orders_artifact):
         with Client(address, "orders", batch_rows=4) as client:
             np.testing.assert_allclose(client.score(frame)["score"], expected, rtol=1e-6)
             np.testing.assert_allclose(client.score(frame.to_dict("list"))["score"], expected, rtol=1e-6)
+            pd.testing.assert_frame_equal(client.reconstruct(frame), model.reconstruct(frame), check_dtype=False)
+            drawn = client.generate_table(40, seed=0)
+            for name, column in model.table(model.generate(40, seed=0)).items():
+                np.testing.assert_array_equal(drawn[name], column)
+            assert None in drawn["colour"]
+            assert None not in client.generate_table(40, seed=0, missing=False)["colour"]
             with pytest.raises(InputError, match="row 1, column amount"):
                 client.score(frame.assign(amount=[1, np.nan] * 3))
             with pytest.raises(InputError, match="row 0, column amount: must be finite"):

@@ -81,6 +81,13 @@ def is_table(x: Any) -> bool:
     return isinstance(x, Mapping) or (hasattr(x, "columns") and hasattr(x, "__getitem__"))
 
 
+def table_like(x: Any, columns: dict[str, Any]) -> Any:
+    """Columns as the kind of table that x is, with its index if it has one."""
+    if isinstance(x, dict):
+        return columns
+    return type(x)(columns, index=x.index) if hasattr(x, "index") else type(x)(columns)
+
+
 def cells_of(table: Any, source: str = "The table") -> Cells:
     """Cells of a DataFrame or a dictionary of columns."""
     columns = {str(name): np.asarray(table[name]) for name in (table if isinstance(table, Mapping) else table.columns)}

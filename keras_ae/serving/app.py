@@ -355,7 +355,7 @@ class _Left(Exception):  # noqa: N818  (named for what it says)
 
 def _rest(version: Any, most_rows: int, body: bytes) -> tuple[Any, Any]:
     call, by_rows = rest.read(version, body, most_rows)
-    return call, lambda outputs: (rest.write(outputs, by_rows), None)
+    return call, lambda outputs: (rest.write(call, outputs, by_rows), None)
 
 
 def _v2(version: Any, function: str, json_length: bytes | None, most_rows: int, body: bytes) -> tuple[Any, Any]:

@@ -32,12 +32,14 @@ class Call:
         function: its name.
         arrays: its inputs; their values are checked when it runs.
         rows: how many.
+        by_cells: whether rows of a table go back as they came, by the names of columns, in words and dates.
     """
 
     version: Version
     function: str
     arrays: dict[str, np.ndarray]
     rows: int
+    by_cells: bool = False
 
     @property
     def seconds(self) -> float:
@@ -98,11 +100,12 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
     most_rows = min(most_rows, max(1, MOST_VALUES // version.values[function]))
     if not isinstance(given, dict):
         raise InputError(f"The inputs of {function} must go by name: {_listed(inputs)}.")
-    if "epsilon" in inputs and "n" in given:
+    is_sampled = "epsilon" in inputs and "n" in given
+    if is_sampled:
         given = _sampled(version, given, inputs["epsilon"]["shape"], most_rows)
     elif version.has_columns and "x" in inputs and given.keys() - inputs.keys():
         x = _from_cells(version, given, most_rows)
-        return Call(version, function, {"x": x}, len(x))
+        return Call(version, function, {"x": x}, len(x), version.has_cells and function == "reconstruct")
     foreign = [name for name in given if name not in inputs]
     missing = [name for name in inputs if name not in given and name != "label"]
     if foreign or missing:
@@ -114,7 +117,7 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         raise InputError(f"`{first}` must have 1 to {most_rows:,} rows in one request. Received: {rows:,}.")
     if "label" in inputs:
         arrays["label"] = _labels(given.get("label"), rows, version.classes)
-    return Call(version, function, arrays, rows)
+    return Call(version, function, arrays, rows, is_sampled and version.has_cells)
 
 
 def required(inputs: dict[str, Any]) -> list[str]:

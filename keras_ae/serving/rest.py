@@ -32,10 +32,16 @@ def read(version: Version, body: bytes, most_rows: int) -> tuple[Call, bool]:
     return prepare(version, function, given, most_rows), by_rows
 
 
-def write(outputs: dict[str, np.ndarray], by_rows: bool) -> bytes:
-    """The answer: of one output its values, of several an object of them, or one object a row."""
+def write(call: Call, outputs: dict[str, np.ndarray], by_rows: bool) -> bytes:
+    """The answer: of one output its values, of several an object of them, or one object a row; of rows of a table that
+    go by the names of columns an object of these, or one a row, in words and dates, null for what is missing.
+    """
+    if call.by_cells:
+        (x,) = outputs.values()
+        cells = call.version.model.table(x)
+        outputs = {name: column.tolist() if column.dtype == object else column for name, column in cells.items()}
     answer: Any = outputs
-    if len(outputs) == 1:
+    if len(outputs) == 1 and not call.by_cells:
         (answer,) = outputs.values()
     elif by_rows:
         answer = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
