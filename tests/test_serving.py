@@ -233,6 +233,7 @@ class Recorder:
     """Stands for a model with classes: gives back what it gets."""
 
     manifest = {"classes": ["cat", "dog"]}  # noqa: RUF012
+    sequences = None
 
     def run(self, function, arrays):
         return {"x": arrays["label"].astype("float32")}

@@ -39,7 +39,10 @@ def write(call: Call, outputs: dict[str, np.ndarray], by_rows: bool) -> bytes:
     if call.by_cells:
         (x,) = outputs.values()
         cells = call.version.model.table(x)
-        outputs = {name: column.tolist() if column.dtype == object else column for name, column in cells.items()}
+        outputs = {
+            name: column.tolist() if column.dtype == object else np.ascontiguousarray(column)
+            for name, column in cells.items()
+        }
     answer: Any = outputs
     if len(outputs) == 1 and not call.by_cells:
         (answer,) = outputs.values()
