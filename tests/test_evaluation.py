@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from keras_ae.errors import InputError
-from keras_ae.evaluation import LABELS, METRICS, evaluate, judge
+from keras_ae.evaluation import LABELS, METRICS, Evaluation, Number, evaluate, judge
 from keras_ae.evaluation.baselines import PCAMixture
 from keras_ae.evaluation.classification import expected_calibration_error, log_loss
 from keras_ae.evaluation.components import Components
@@ -424,6 +424,21 @@ def test_baseline_of_full_size_is_the_mixture_itself(rng):
     entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * np.cov(x, rowvar=False, bias=True))[1]
     assert nats == pytest.approx(entropy, abs=1e-3)  # the maximum likelihood Gaussian's NLL is its entropy
     assert np.allclose(baseline.reconstruct(units(x)), units(x), atol=1e-4)
+
+
+def test_features_share_a_unit_where_their_deviations_are_alike(rng):
+    alike, apart = rng.normal(size=(500, 3)) * [1, 2, 3], rng.normal(size=(500, 3)) * [1, 100, 10_000]
+    of_alike, of_apart = Units.fit(alike), Units.fit(apart)
+    assert (of_alike.shared, of_apart.shared) == (True, False)
+    np.testing.assert_allclose(of_alike.scale, np.sqrt(np.mean(alike.var(axis=0))), rtol=1e-4)
+    np.testing.assert_allclose(of_apart.scale, apart.std(axis=0), rtol=1e-4)
+
+
+def test_what_is_not_defined_is_null_in_json():
+    numbers = {"auroc": {"model": Number(float("nan"), 0.5, float("nan"))}, "coverage": {"model": Number(0.25)}}
+    found = Evaluation(numbers, None, {}, {}, "", {}).to_dict()["numbers"]
+    assert found["auroc"]["model"] == {"value": None, "low": 0.5, "high": None}
+    assert found["coverage"]["model"] == {"value": 0.25, "low": None, "high": None}
 
 
 def test_calibration_error_is_that_of_bins_by_hand():
