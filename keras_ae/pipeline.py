@@ -101,7 +101,7 @@ def fit(
             or their kinds given.
         out: folder of the artifact, new or to be replaced; nothing is left there unless everything is verified.
         recipe: a key of `keras_ae.recipes.RECIPES`.
-        latent_dim: numbers in z; by default 16, or half the features where they are few.
+        latent_dim: numbers in z; by default 16, or half the features where they are few (of a category its bits count).
         epochs: at most; by default about 4,000 steps, at least 10 epochs.
         batch_size: rows in a step; by default 128, or less for small data.
         seed: of the split, the weights and the noise; the same seed on the same machine gives the same metrics.

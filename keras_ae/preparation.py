@@ -62,7 +62,7 @@ class Prepared:
     @property
     def latent_dim(self) -> int:
         """The default of `keras_ae.fit`."""
-        return default_latent_dim(self.splits.train[0].size if self.schema is None else layout(self.schema).size)
+        return default_latent_dim(self.splits.train[0].size if self.schema is None else layout(self.schema).numbers)
 
     def hashes(self) -> dict[str, Any]:
         """What tells the rows and the labels of a run from others."""

@@ -47,6 +47,12 @@ class Layout:
     def size(self) -> int:
         return len(self.column)
 
+    @property
+    def numbers(self) -> int:
+        """That it takes to tell a row whose cells are all there: features, and of one of n the bits."""
+        bits = sum(math.ceil(math.log2(end - first)) for first, end in self.blocks)
+        return self.gaussian + self.bernoulli - len(self.hides) + bits
+
 
 @dataclass(frozen=True)
 class ColumnStatistics:

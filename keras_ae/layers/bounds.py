@@ -72,7 +72,7 @@ class ImportanceWeightedLoss(LossLayer):
     def call(self, x: Any, posterior: Any, z: Any, params: Any, training: bool = False) -> Any:
         rows = ops.shape(x)[0]
         if not training:
-            nll = -ops.mean(self.log_prob(x, params))
+            nll = -ops.mean(self.likelihood.log_prob_at_mean(x, params))
             self.likelihood.tracker.update_state(nll, sample_weight=ops.cast(rows, "float32"))
             self.add_term(nll, x)
             return params

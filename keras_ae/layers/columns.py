@@ -25,8 +25,8 @@ class Incomplete(keras.layers.Layer):
     """Noise that `generate` takes beside the prior's."""
 
     def comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
-        """x and x_hat, for scores: beside what is missing an error of none."""
-        return _filled(scaled), ops.where(ops.isnan(scaled), ops.zeros_like(x_hat), x_hat)
+        """x and x_hat, for scores: what is missing is as expected."""
+        return ops.where(ops.isnan(scaled), ops.cast(x_hat, "float32"), scaled), x_hat
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -135,7 +135,8 @@ class ColumnLoss(Likelihood):
     """A likelihood of each kind of feature: Gaussian for numbers, each with a variance of its own that is learned, so
     that one which nothing tells does not drown the others; Bernoulli for those that are 0 or 1, categorical for one of
     n (Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs", section 2.2). What is missing adds
-    nothing.
+    nothing. At evaluation, where z is the mean, the variances are those that are best for the batch: what is learned
+    holds what draws of z and hidden cells add, and by it a model that has learned nothing yet would look better.
 
     Params are means, logits, and logits of each level.
 
@@ -181,8 +182,19 @@ class ColumnLoss(Likelihood):
         return ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), LEAST_LOG_VAR)
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
+        return self._log_prob(x, params, self.log_variances)
+
+    def log_prob_at_mean(self, x: Any, params: Any) -> Any:
+        numbers, expected = self._parts(ops.cast(x, "float32"))[0], self._parts(ops.cast(params, "float32"))[0]
+        known = ops.equal(numbers, numbers)
+        squares = ops.where(known, ops.square(ops.where(known, numbers, expected) - expected), 0.0)
+        count = ops.maximum(ops.sum(ops.cast(known, "float32"), axis=0), 1.0)
+        log_var = ops.maximum(ops.log(ops.sum(squares, axis=0) / count + np.float32(1e-30)), LEAST_LOG_VAR)
+        return self.over_known(x, lambda x: self._log_prob(x, ops.cast(params, "float32"), log_var))
+
+    def _log_prob(self, x: Any, params: Any, log_variances: Any) -> Any:
         (x_numbers, x_flags, x_levels), (numbers, flags, levels) = self._parts(x), self._parts(params)
-        parts = [log_normal(x_numbers, numbers, self.log_variances), x_flags * flags - ops.softplus(flags)]
+        parts = [log_normal(x_numbers, numbers, log_variances), x_flags * flags - ops.softplus(flags)]
         if self.levels:
             parts.append(x_levels * self._log_softmax(levels))
         return ops.concatenate(parts, axis=-1)

@@ -5,6 +5,7 @@ nothing (Mattei and Frellsen 2019, "MIWAE", equation 4).
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -47,15 +48,25 @@ class Likelihood(LossLayer):
 
     def log_prob(self, x: Any, params: Any) -> Any:
         """log p(x) of each row: (batch,), nats."""
-        x, params = ops.cast(x, "float32"), ops.cast(params, "float32")
+        return self.over_known(x, lambda x: self.log_prob_of_features(x, ops.cast(params, "float32")))
+
+    def log_prob_at_mean(self, x: Any, params: Any) -> Any:
+        """What tells whether a model is better than another, where z is the posterior's mean: (batch,), nats."""
+        return self.log_prob(x, params)
+
+    @staticmethod
+    def over_known(x: Any, log_prob_of_features: Callable[[Any], Any]) -> Any:
+        """The sum over features of x that are not NaN: (batch,)."""
+        x = ops.cast(x, "float32")
         known = ops.equal(x, x)
         # The inner `where` keeps NaN out of the gradient too.
-        log_p = self.log_prob_of_features(ops.where(known, x, ops.zeros_like(x)), params)
+        log_p = log_prob_of_features(ops.where(known, x, ops.zeros_like(x)))
         return ops.sum(ops.where(known, log_p, 0.0), axis=tuple(range(1, len(x.shape))))
 
-    def call(self, x: Any, params: Any) -> Any:
+    def call(self, x: Any, params: Any, training: bool = False) -> Any:
         check_same_shape(type(self).__name__, ("x", "params"), x, params if self.parameters == 1 else params[..., 0])
-        self.add_term(-ops.mean(self.log_prob(x, params)), x)
+        log_p = self.log_prob(x, params) if training else self.log_prob_at_mean(x, params)
+        self.add_term(-ops.mean(log_p), x)
         return params
 
 
