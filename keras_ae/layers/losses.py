@@ -52,7 +52,7 @@ class LossLayer(keras.layers.Layer):
     def add_term(self, value: Any, like: Any, share: Any = 1.0) -> None:
         """Adds a scalar, the mean over the batch of `like`, or a share of it; the metric is all of it, and weighs
         batches by their rows, as `loss` does."""
-        self.add_loss(self.weight * share * value)
+        self.add_loss(self.weight * (share * value))
         self.tracker.update_state(value, sample_weight=ops.cast(ops.shape(like)[0], "float32"))
 
     def borrow(self, name: str, part: Any) -> None:
