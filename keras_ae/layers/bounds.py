@@ -95,7 +95,7 @@ class ImportanceWeightedLoss(LossLayer):
         return cls(**{**config, "likelihood": keras.saving.deserialize_keras_object(config["likelihood"])})
 
 
-WARM_UP = 500
+WARM_UP = 2_000
 """Steps over which the KL from a learned prior comes in."""
 
 
