@@ -25,16 +25,17 @@ K = 5_000
 BATCH = 100
 
 MODELS: dict[str, dict[str, Any]] = {
-    "vae": {"stages": [(1.0, {})], "published": 86.76, "target": "at most 87.5"},
+    "vae": {"stages": [(1.0, {})], "published": 86.76, "most": 87.5},
     "iwae": {
         "stages": [(0.3, {"samples": 1}), (0.2, {"samples": 5}), (0.5, {"samples": 50})],
         "published": 84.78,
-        "target": "at most 85.8",
+        "most": 85.8,
     },
-    "vamp_vae": {"stages": [(1.0, {"components": 100})], "published": None, "target": "below vae"},
-    "hvae": {"stages": [(1.0, {"top_dim": 50})], "latent_dim": 100, "published": 85.33, "target": "below vae"},
+    "vamp_vae": {"stages": [(1.0, {"components": 100})], "published": None},
+    "hvae": {"stages": [(1.0, {"top_dim": 50})], "latent_dim": 100, "published": 85.33},
 }
-"""Stages are shares of the time and the options in them: an expensive bound goes on from a cheap one."""
+"""Stages are shares of the time and the options in them: an expensive bound goes on from a cheap one. `most` is the
+target in nats; without one it is what `vae` has."""
 
 
 def built(recipe: str, latent_dim: int, **options: Any) -> keras_ae.Autoencoder:
@@ -104,14 +105,12 @@ def write(results: dict[str, dict[str, Any]], data: str) -> None:
             f"{count}" + (f" at k = {options['samples']}" if "samples" in options else "")
             for count, (_, options) in stages
         )
-        reached = (
-            found["nats"] <= float(model["target"].split()[-1])
-            if model["target"] != "below vae"
-            else "vae" in results and found["nats"] < results["vae"]["nats"]
-        )
+        most = model.get("most", results.get("vae", {}).get("nats", 0.0))
+        target = f"at most {most}" if "most" in model else "below vae"
+        reached = found["nats"] <= most
         lines.append(
             f"| `{name}` | {epochs} | {found['minutes']:.0f} | {found['elbo']:.2f} | {found['nats']:.2f} | "
-            f"{found['error']:.2f} | {model['published'] or ''} | {model['target']}, "
+            f"{found['error']:.2f} | {model['published'] or ''} | {target}, "
             f"{'reached' if reached else 'missed'} |"
         )
     beside = []

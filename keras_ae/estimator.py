@@ -69,7 +69,7 @@ class Estimator(BaseEstimator):
         fitted = pipeline.fit(
             Source(type(self).__name__, rows),
             recipe=self.recipe,
-            latent_dim=self._chosen_latent_dim(rows.x.shape[1] if rows.schema is None else layout(rows.schema).size),
+            latent_dim=self._chosen_latent_dim(rows.x.shape[1] if rows.schema is None else layout(rows.schema).numbers),
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=int(check_random_state(self.random_state).randint(LARGEST_SEED)),

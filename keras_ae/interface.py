@@ -19,7 +19,9 @@ _REACH = 2.0
 
 
 class Functions:
-    """The functions of a model by name; who computes them brings `run`.
+    """The functions of a model by name; who computes them brings `signatures` and `run`.
+
+    No ABC, though it is one: of a functional model Keras calls `__new__` of every base.
 
     Attributes:
         classes: names of the classes, where it was trained with labels.
@@ -30,11 +32,11 @@ class Functions:
     @property
     def signatures(self) -> Signatures:
         """Inputs and outputs of each function, by name: shapes without the batch, and dtypes."""
-        raise NotImplementedError
+        raise NotImplementedError(f"A subclass of Functions knows its signatures. Received: {type(self).__name__}.")
 
     def run(self, function: str, inputs: Any) -> dict[str, np.ndarray]:
         """A function by name on its inputs by name; its outputs by name."""
-        raise NotImplementedError
+        raise NotImplementedError(f"A subclass of Functions runs them. Received: {type(self).__name__}.")
 
     def encode(self, x: Any) -> np.ndarray:
         """Raw x (rows, ...) to z (rows, ...), the posterior mean."""
@@ -116,7 +118,7 @@ class LocalFunctions(Functions):
     @property
     def drawn(self) -> Schema | None:
         """Of a table whose cells `generate` draws."""
-        raise NotImplementedError
+        raise NotImplementedError(f"A subclass of LocalFunctions knows its table. Received: {type(self).__name__}.")
 
     def generate(self, n: int, y: Any = None, seed: int | None = None, missing: bool = True) -> np.ndarray:
         """As `Functions.generate`.

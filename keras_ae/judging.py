@@ -99,8 +99,8 @@ def judge(
     samples = model.generate(min(max_rows, max(len(splits.test), 1000)), seed=seed)
     train, test = splits.train, splits.test
     evaluation = evaluate(
-        model.features(given.train),
-        model.features(given.test),
+        model.features(given.train, train),
+        model.features(given.test, test),
         model.features(samples),
         latent_dim=model.latent_dim,
         reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),

@@ -186,16 +186,18 @@ class Model(LocalFunctions):
         others = (*self.manifest.get("dropped", ()), *(() if labels is None else (labels,)), *UNNAMED)
         return tuple(name for name in others if name not in (self.columns or ()))
 
-    def features(self, x: np.ndarray) -> np.ndarray:
+    def features(self, x: np.ndarray, filled: np.ndarray | None = None) -> np.ndarray:
         """Raw rows as numbers that have distances: of a table its features, where missing cells are filled, and told by
         a feature, of series values and lengths (`Sequences.flat`), other rows as they are.
+
+        filled: what `impute` made of the rows of a table, where it has been asked already.
         """
         if self.sequences is not None:
             return self.sequences.flat(x)
         if self.schema is None:
             return x
         x = np.asarray(x, "float32")
-        return with_flags(self.schema, features(self.schema, self.impute(x)), x)
+        return with_flags(self.schema, features(self.schema, self.impute(x) if filled is None else filled), x)
 
     def padded(self, x: Any) -> np.ndarray:
         """Series, as a list, a table whose cells are lists, or an array, as rows (rows, steps, channels) with NaN

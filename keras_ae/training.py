@@ -27,7 +27,7 @@ from keras_ae.layers import (
     SequenceScaling,
     UnitInterval,
 )
-from keras_ae.layers.columns import RARE
+from keras_ae.layers.columns import RARE, log_var_of
 from keras_ae.models import Autoencoder
 from keras_ae.networks import fit_pca, start_from_pca
 from keras_ae.priors import FittedPrior
@@ -219,7 +219,7 @@ def _start_of_columns(model: Autoencoder, x: np.ndarray) -> None:
     start_from_pca(model.encoder, model.decoder, pca, decoded=(params, slope))
     numbers = slice(loss.gaussian)
     error = np.square(x[:, numbers] - pca.reconstruct(x)[:, numbers]).mean(axis=0)
-    loss.log_var.assign(np.log(np.maximum(error, 1e-3)))
+    loss.log_var.assign(log_var_of(error))
 
 
 def _start_of_sequences(model: Autoencoder, x: np.ndarray) -> None:
@@ -238,7 +238,7 @@ def _start_of_sequences(model: Autoencoder, x: np.ndarray) -> None:
         known = x[..., -1:] > 0
         error = np.square(x - pca.reconstruct(x))[..., :-1]
         error = np.sum(error * known, axis=(0, 1)) / np.sum(known)
-        loss.log_var.assign(np.log(np.maximum(error, 1e-3)))
+        loss.log_var.assign(log_var_of(error))
 
 
 def rmse(x: np.ndarray, x_hat: np.ndarray) -> float:

@@ -4,6 +4,7 @@ GaussianKLLoss has N(0, I) for a prior, in closed form. Each layer here draws z 
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ WARM_UP = 2_000
 """Steps over which the KL from a learned prior comes in."""
 
 
-class _LearnedPrior(LossLayer):
+class _LearnedPrior(LossLayer, ABC):
     """log q(z | x) - log p(z) at a draw z, in nats, mean over the batch: in expectation the KL from a learned p(z).
 
     It comes in over the first steps of training (Sonderby et al. 2016, "Ladder variational autoencoders", section 2.4):
@@ -115,9 +116,9 @@ class _LearnedPrior(LossLayer):
         self.warm_up = int(warm_up)
         self.ramp = Ramp(self, self.warm_up, evaluated=True)
 
+    @abstractmethod
     def log_prob(self, z: Any) -> Any:
         """log p(z) of float32 z (batch, n): (batch,), nats; or a bound on it."""
-        raise NotImplementedError(f"A subclass of _LearnedPrior is its log_prob. Received: {type(self).__name__}.")
 
     def log_estimate(self, z: Any) -> Any:
         """The logarithm of p(z), or of a draw whose mean is p(z): what an importance weight takes."""

@@ -19,14 +19,9 @@ from keras_ae.layers.likelihoods import Likelihood
 
 
 class Incomplete(keras.layers.Layer):
-    """Scaling of rows that may lack values, which are NaN in scaled units too."""
-
-    epsilon_dim = 0
-    """Noise that `generate` takes beside the prior's."""
-
-    def comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
-        """x and x_hat, for scores: what is missing is as expected."""
-        return ops.where(ops.isnan(scaled), ops.cast(x_hat, "float32"), scaled), x_hat
+    """Scaling of rows that may lack values, which are NaN in scaled units too: it says what is `comparable` for scores,
+    what features add `by_raw` values, and which rows are hard ones to compare runtimes on.
+    """
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -54,6 +49,10 @@ class ColumnScaling(Incomplete):
         """Sums over the features of each column: (batch, columns)."""
         kernel = np.equal.outer(np.array(self.layout.column), np.arange(self.raw_shape[0])).astype("float32")
         return ops.matmul(of_features, kernel)
+
+    def comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
+        """x and x_hat, for scores: what is missing is as expected."""
+        return ops.where(ops.isnan(scaled), ops.cast(x_hat, "float32"), scaled), x_hat
 
     def hard_rows(self, x: np.ndarray) -> np.ndarray:
         """Raw rows of which some cells are missing, where they may be, and some categories unknown."""
@@ -179,7 +178,7 @@ class ColumnLoss(Likelihood):
     @property
     def log_variances(self) -> Any:
         """Of the numbers (gaussian,), as the likelihood takes them."""
-        return ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), LEAST_LOG_VAR)
+        return learned_log_var(self.log_var)
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         return self._log_prob(x, params, self.log_variances)
@@ -189,7 +188,7 @@ class ColumnLoss(Likelihood):
         known = ops.equal(numbers, numbers)
         squares = ops.where(known, ops.square(ops.where(known, numbers, expected) - expected), 0.0)
         count = ops.maximum(ops.sum(ops.cast(known, "float32"), axis=0), 1.0)
-        log_var = ops.maximum(ops.log(ops.sum(squares, axis=0) / count + np.float32(1e-30)), LEAST_LOG_VAR)
+        log_var = ops.maximum(ops.log(ops.sum(squares, axis=0) / count + np.float32(1e-30)), _LEAST_LOG_VAR)
         return self.over_known(x, lambda x: self._log_prob(x, ops.cast(params, "float32"), log_var))
 
     def _log_prob(self, x: Any, params: Any, log_variances: Any) -> Any:
@@ -221,7 +220,17 @@ class ColumnLoss(Likelihood):
 
 
 _LOGIT = 30.0
-LEAST_LOG_VAR = math.log(1e-3)
+_LEAST_LOG_VAR = math.log(1e-3)
 """Of a number, in units of its deviation: one that others tell exactly must not outweigh all else."""
 RARE = 0.02
 """Least probability that the start of training tells apart."""
+
+
+def learned_log_var(log_var: Any) -> Any:
+    """Log variances as a likelihood takes them, of a weight that is learned."""
+    return ops.maximum(bound_log_var(ops.convert_to_tensor(log_var)), _LEAST_LOG_VAR)
+
+
+def log_var_of(error: np.ndarray) -> np.ndarray:
+    """Where such a weight starts, of mean squared errors."""
+    return np.maximum(np.log(np.maximum(error, 1e-30)), _LEAST_LOG_VAR)

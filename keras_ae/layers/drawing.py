@@ -1,6 +1,5 @@
 """Rows of a table drawn from what a decoder says of its features, missing cells among them."""
 
-import math
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ from keras import ops
 
 from keras_ae.data.columns import layout, rows
 from keras_ae.data.schema import Schema
+from keras_ae.layers.draws import normal_cdf
 
 _LEAST = 1e-7
 """Of a share: the logarithm of less is of no use in float32."""
@@ -122,6 +122,5 @@ def _take(x: Any, positions: Any) -> Any:
 
 
 def _uniform(noise: Any) -> Any:
-    """Standard normal numbers as shares in (0, 1), by their distribution function."""
-    share = 0.5 * (1.0 + ops.erf(noise * np.float32(math.sqrt(0.5))))
-    return ops.clip(share, _LEAST, 1.0 - _LEAST)
+    """Standard normal numbers as shares in (0, 1)."""
+    return ops.clip(normal_cdf(noise), _LEAST, 1.0 - _LEAST)

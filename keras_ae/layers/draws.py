@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_ae.replicas import seed_of_replica
 
@@ -27,3 +28,8 @@ def uniform(shape: Any, seed_generator: keras.random.SeedGenerator) -> Any:
 def normal(shape: Any, seed_generator: keras.random.SeedGenerator) -> Any:
     """float32 of `shape`, standard normal by the inverse of its distribution function; none beyond 5.3."""
     return np.float32(math.sqrt(2.0)) * tf.math.erfinv(2.0 * uniform(shape, seed_generator) - 1.0)
+
+
+def normal_cdf(noise: Any) -> Any:
+    """The distribution function of the standard normal: of its draws shares that are uniform."""
+    return 0.5 * (1.0 + ops.erf(noise * np.float32(math.sqrt(0.5))))

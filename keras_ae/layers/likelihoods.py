@@ -5,6 +5,7 @@ nothing (Mattei and Frellsen 2019, "MIWAE", equation 4).
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from keras_ae.layers.latents import bound_log_var, log_normal
 from keras_ae.layers.losses import LossLayer, check_same_shape
 
 
-class Likelihood(LossLayer):
+class Likelihood(LossLayer, ABC):
     """-log p(x | z) of features that are independent given z, in nats: summed over them, mean over the batch.
 
     Called on `(x, params)`: x (batch, ...), and of that shape what the decoder says about it, with a last axis of
@@ -38,13 +39,13 @@ class Likelihood(LossLayer):
     def build(self, x_shape: Any, params_shape: Any) -> None:
         """Makes what the likelihood itself learns: nothing, as a rule."""
 
+    @abstractmethod
     def mean(self, params: Any) -> Any:
         """The expected x, of the shape of x, float32."""
-        raise NotImplementedError(f"A subclass of Likelihood says its mean. Received: {type(self).__name__}.")
 
+    @abstractmethod
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         """log p of each feature of float32 x: (batch, ...), nats."""
-        raise NotImplementedError(f"A subclass of Likelihood says log p. Received: {type(self).__name__}.")
 
     def log_prob(self, x: Any, params: Any) -> Any:
         """log p(x) of each row: (batch,), nats."""
@@ -58,10 +59,10 @@ class Likelihood(LossLayer):
     def over_known(x: Any, log_prob_of_features: Callable[[Any], Any]) -> Any:
         """The sum over features of x that are not NaN: (batch,)."""
         x = ops.cast(x, "float32")
-        known = ops.equal(x, x)
+        missing = ops.isnan(x)  # of other conditions tf2onnx makes a sum of products, and 0 * NaN is NaN
         # The inner `where` keeps NaN out of the gradient too.
-        log_p = log_prob_of_features(ops.where(known, x, ops.zeros_like(x)))
-        return ops.sum(ops.where(known, log_p, 0.0), axis=tuple(range(1, len(x.shape))))
+        log_p = log_prob_of_features(ops.where(missing, ops.zeros_like(x), x))
+        return ops.sum(ops.where(missing, ops.zeros_like(log_p), log_p), axis=tuple(range(1, len(x.shape))))
 
     def call(self, x: Any, params: Any, training: bool = False) -> Any:
         check_same_shape(type(self).__name__, ("x", "params"), x, params if self.parameters == 1 else params[..., 0])

@@ -14,8 +14,9 @@ import numpy as np
 from keras import ops
 
 from keras_ae.data.sequences import Sequences, features, names_of, present
-from keras_ae.layers.columns import LEAST_LOG_VAR, Incomplete
-from keras_ae.layers.latents import bound_log_var, log_normal
+from keras_ae.layers.columns import Incomplete, learned_log_var
+from keras_ae.layers.draws import normal_cdf
+from keras_ae.layers.latents import log_normal
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer, RMSELoss
 
@@ -71,7 +72,7 @@ class SequenceScaling(Incomplete):
 
     def level(self, epsilon: Any) -> Any:
         """Of standard normal noise (batch, 1): a level that is uniform, so that the length is a draw."""
-        return 0.5 * (1.0 + ops.erf(epsilon / np.float32(np.sqrt(2.0))))
+        return normal_cdf(epsilon)
 
     def log_volume(self, x: np.ndarray) -> np.ndarray:
         """Of raw rows: the logarithm of what a raw unit of volume is in scaled ones, (batch,)."""
@@ -134,10 +135,18 @@ def last_step(there: Any) -> Any:
     return there - ops.concatenate([there[:, 1:], ops.zeros_like(there[:, :1])], axis=1)
 
 
+def log_prob_of_steps(there: Any, logits: Any) -> Any:
+    """log p(length), nats, as what each step has of it (batch, steps), of steps that are there (batch, steps), 0 or 1,
+    and logits to go on at each. The first is always there.
+    """
+    before, later, logits = there[:, :-1], there[:, 1:], logits[:, 1:]
+    of_later = before * (later * logits - ops.softplus(logits))
+    return ops.concatenate([ops.zeros_like(there[:, :1]), of_later], axis=1)
+
+
 def log_prob_of_length(there: Any, logits: Any) -> Any:
-    """log p(length), (batch,) nats, of steps that are there (batch, steps), 0 or 1, and logits to go on at each."""
-    before, there, logits = there[:, :-1], there[:, 1:], logits[:, 1:]
-    return ops.sum(before * (there * logits - ops.softplus(logits)), axis=1)
+    """The sum over steps: (batch,)."""
+    return ops.sum(log_prob_of_steps(there, logits), axis=1)
 
 
 def mean_of_features(params: Any) -> Any:
@@ -160,16 +169,10 @@ class SequenceLoss(Likelihood):
     def mean(self, params: Any) -> Any:
         return mean_of_features(params)
 
-    def log_prob(self, x: Any, params: Any) -> Any:
-        """log p(values, length) of each row: (batch,), nats."""
-        x, params = ops.cast(x, "float32"), ops.cast(params, "float32")
-        values, means = x[..., :-1], params[..., :-1]
-        missing = ops.isnan(values)
-        log_var = ops.maximum(bound_log_var(ops.convert_to_tensor(self.log_var)), LEAST_LOG_VAR)
-        # The inner `where` keeps NaN out of the gradient too.
-        log_p = log_normal(ops.where(missing, ops.zeros_like(values), values), means, log_var)
-        of_values = ops.sum(ops.where(missing, ops.zeros_like(log_p), log_p), axis=(1, 2))
-        return of_values + log_prob_of_length(x[..., -1], params[..., -1])
+    def log_prob_of_features(self, x: Any, params: Any) -> Any:
+        of_values = log_normal(x[..., :-1], params[..., :-1], learned_log_var(self.log_var))
+        of_steps = log_prob_of_steps(x[..., -1], params[..., -1])
+        return ops.concatenate([of_values, ops.expand_dims(of_steps, -1)], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
