@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sys
+import tracemalloc
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
@@ -80,6 +81,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_artifact: Pat
     (tmp_path / "saved_models/digits").symlink_to(digits_artifact, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def traced_peak() -> Callable[[Callable[[], object]], int]:
+    """The most bytes of Python that a call holds: the least of three, as what other threads of the process allocate
+    meanwhile is counted, too.
+    """
+
+    def peak(call: Callable[[], object]) -> int:
+        peaks = []
+        for _ in range(3):
+            gc.collect()
+            tracemalloc.start()
+            call()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        return min(peaks)
+
+    return peak
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Folders and globs of files of rows: one after the other, as one, and what is wrong with one of them is named."""
 
-import gc
 import os
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -120,19 +118,12 @@ def test_the_first_rows_come_before_another_file_is_opened(tmp_path, monkeypatch
     assert (file, len(rows.x)) == (found[0], 10)
 
 
-def test_memory_does_not_grow_with_the_number_of_files(model, tmp_path, monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_files(model, traced_peak, tmp_path, monkeypatch):
     monkeypatch.setattr(batches.read_batches, "__defaults__", (10 * SIZE, ()))
 
     def peak(parts):
         folder = write(tmp_path / f"of{parts}", np.tile(DIGITS[:1000], (parts, 1)), parts)
-        peaks = []
-        for _ in range(3):  # what other threads of the process allocate meanwhile is counted, too
-            gc.collect()
-            tracemalloc.start()
-            run_file(model, "encode", folder, tmp_path / "z.npy")
-            peaks.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
-        return min(peaks)
+        return traced_peak(lambda: run_file(model, "encode", folder, tmp_path / "z.npy"))
 
     peak(1)  # imports
     assert peak(40) < 1.1 * peak(4)

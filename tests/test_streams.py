@@ -2,7 +2,6 @@
 
 import subprocess
 import threading
-import tracemalloc
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -183,14 +182,10 @@ def test_what_fails_in_the_thread_is_raised_in_its_turn():
 
 
 @pytest.mark.parametrize("ending", STREAMED)
-def test_memory_does_not_grow_with_the_file(model, tmp_path, small_batches, ending):
+def test_memory_does_not_grow_with_the_file(model, traced_peak, tmp_path, small_batches, ending):
     def peak(repeats):
         source = write(tmp_path / f"x.{ending}", np.tile(DIGITS[:500], (repeats, 1)))
-        tracemalloc.start()
-        run_file(model, "encode", source, tmp_path / f"z.{ending}")
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
+        return traced_peak(lambda: run_file(model, "encode", source, tmp_path / f"z.{ending}"))
 
     peak(2)  # imports
     assert peak(16) < 2 * peak(4)
