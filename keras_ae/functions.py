@@ -1,6 +1,7 @@
 """What leaves a model: a graph for each function, built anew from the submodels."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -54,7 +55,7 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     if model.draws is None:
         x_drawn = _raw(model, _decoded(model, drawn, which), noise=noise)
     else:
-        x_drawn = _Draws(model.draws, model.reconstruction)(_params(model, drawn, which), noise)
+        x_drawn = _Draws(model.draws, model.reconstruction)(params_of(model, drawn, which), noise)
     graphs["generate"] = ([epsilon, *with_label], {"x": x_drawn})
     ordered = [name for name in FUNCTIONS if name in graphs]
     return {name: _graph(name, *graphs[name]) for name in ordered}
@@ -102,10 +103,11 @@ def best_guess(model: Any, scaled: Any, mean: Any) -> Any:
 
 def _decoded(model: Any, z: Any, label: Any) -> Any:
     """x_hat in scaled units; a conditional decoder takes label (batch,) indices, or one-hot (batch, classes)."""
-    return mean_of(model.reconstruction, _params(model, z, label))
+    return mean_of(model.reconstruction, params_of(model, z, label))
 
 
-def _params(model: Any, z: Any, label: Any) -> Any:
+def params_of(model: Any, z: Any, label: Any) -> Any:
+    """What the decoder says about x; `label` as of `_decoded`, of no use to one that is not conditional."""
     if not model.conditional:
         return model.decoder(z, training=False)
     given = label if len(label.shape) == 2 else one_hot(label, len(model.classes))
@@ -205,9 +207,18 @@ def signature_of(graph: keras.Model) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def in_batches(graph: keras.Model, x: np.ndarray) -> list[np.ndarray]:
-    """A graph's outputs for raw rows, eagerly: for one pass, compiling it would take longer than running it."""
-    parts = [keras.tree.flatten(graph(x[i : i + BATCH], training=False)) for i in range(0, len(x), BATCH)]
+def of_rows(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]) -> list[np.ndarray]:
+    """What a function makes of x in scaled units and the posterior mean, for raw rows."""
+    rows = keras.Input(model.raw_shape, dtype=model.raw_dtype, name="x")
+    return in_batches(keras.Model({"x": rows}, outputs(*encoded(model, rows))), {"x": x})
+
+
+def in_batches(graph: keras.Model, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """A graph's outputs for rows of each input, eagerly: compiling it for a pass would take longer than running it."""
+    parts = []
+    for i in range(0, len(next(iter(inputs.values()))), BATCH):
+        batch = {name: array[i : i + BATCH] for name, array in inputs.items()}
+        parts.append(keras.tree.flatten(graph(batch, training=False)))
     return [np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True)]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
+from keras_ae import finishing
 from keras_ae.composition import (
     Terms,
     batch_of,
@@ -21,32 +21,19 @@ from keras_ae.composition import (
 )
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.data.schema import Schema
-from keras_ae.functions import (
-    BATCH,
-    LogPrior,
-    best_guess,
-    comparable,
-    encoded,
-    functions_of,
-    in_batches,
-    opinions,
-    signature_of,
-)
+from keras_ae.functions import BATCH, best_guess, functions_of, of_rows, signature_of
 from keras_ae.interface import LocalFunctions
 from keras_ae.layers import (
-    AnomalyScore,
     ColumnDraws,
     ColumnLoss,
     ColumnScaling,
     ConformalPValue,
     LogarithmicPool,
     RMSELoss,
-    Sampling,
     SequenceScaling,
 )
-from keras_ae.layers.detection import BANK
 from keras_ae.likelihood import LogLikelihood, log_likelihood
-from keras_ae.priors import FittedPrior, MixturePrior, fit_prior
+from keras_ae.priors import FittedPrior, MixturePrior
 from keras_ae.resident import ResidentModel
 from keras_ae.signatures import Signatures
 
@@ -247,14 +234,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
     def calibrate(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
         """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
         their labels y (rows,), -1 where one is not known, weighs the opinions behind `classify`."""
-        scores = self.score(x)["score"]
-        if isinstance(self.reconstruction, RMSELoss) and not self.reconstruction.skip_missing:
-            self.reconstruction.set_noise(self._expected_error(x))
-        self.p_value.fit(scores)
-        if y is not None and self.classes:
-            known = np.asarray(y) != UNKNOWN
-            if known.any():
-                self.pool.fit(self._opinions_of(x[known]), np.asarray(y)[known])
+        finishing.calibrate(self, x, y)
         self._compiled_functions.clear()
 
     def fit_detector(self, x: np.ndarray, held_out: np.ndarray, keep_rows: bool = True) -> None:
@@ -265,39 +245,11 @@ class Autoencoder(ResidentModel, LocalFunctions):
             held_out: normal rows that were not.
             keep_rows: False keeps none of x in the model; the score is of error and prior alone then.
         """
-        self.set_detector(None)
-        kept = np.sort(np.random.default_rng(0).permutation(len(x))[:BANK])
-        rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled, mean = encoded(self, rows)
-        compared = comparable(self, scaled, best_guess(self, scaled, mean))
-        graph = keras.Model(rows, [*compared, mean, LogPrior(self.prior)(mean)])
-        train, unseen = (in_batches(graph, part) for part in (np.asarray(x)[kept], held_out))
-        self.set_detector(AnomalyScore.fitted(train, unseen, keep_rows, isinstance(self.scaling, SequenceScaling)))
+        self.set_detector(finishing.detector_of(self, x, held_out, keep_rows))
 
     def set_detector(self, detector: keras.layers.Layer | None) -> None:
         """Puts another layer behind `score`; None for the RMSE of a row."""
         self._replace("detector", detector)
-
-    def scaled_pair(self, x: np.ndarray) -> list[np.ndarray]:
-        """Raw rows as x and x_hat in scaled units, NaN in x where a value is missing."""
-        rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled, mean = encoded(self, rows)
-        return in_batches(keras.Model(rows, [scaled, best_guess(self, scaled, mean)]), x)
-
-    def _opinions_of(self, x: np.ndarray) -> list[np.ndarray]:
-        rows = keras.Input(self.raw_shape, dtype=self.raw_dtype, name="x")
-        scaled, mean = encoded(self, rows)
-        return in_batches(keras.Model(rows, opinions(self, scaled, mean)), x)
-
-    def _expected_error(self, x: np.ndarray) -> float:
-        """Mean squared error in scaled units where z is drawn from the posterior: the noise of the tightest bound."""
-        z = self.draw_latents(x).reshape(-1, *self.latent_shape)
-        y = self.classify(x).argmax(axis=1).tolist() if self.conditional else None
-        x_hat = self.decode(z, y)
-        if self.scaling is None:
-            return float(np.mean(np.square(x_hat - x, dtype="float64")))
-        rows = [np.asarray(self.scaling(part), "float64") for part in (x.astype(self.raw_dtype), x_hat)]
-        return float(np.mean(np.square(rows[0] - rows[1])))
 
     def log_likelihood(
         self, x: np.ndarray, y: np.ndarray | None = None, k: int = 1, seed: int = 0, trained: bool = False
@@ -324,17 +276,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
             seed: of posterior draws and the mixtures' starts.
             keep_rows: False leaves out the candidate that keeps posteriors of rows.
         """
-        if self.classes and y is None:
-            raise ValueError("`fit_prior` of a model with classes needs `y`, the labels of x. Received none.")
-        if held_out is None:
-            order = np.random.default_rng(seed).permutation(len(x))
-            some, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
-            x, held_out = x[rest], x[some]
-            y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
-        posterior = self.posterior(x)
-        z, z_held_out = _draws(*posterior, seed), self.draw_latents(held_out, seed + 1)
-        given = posterior if keep_rows and isinstance(self.latent, Sampling) else None
-        fitted = fit_prior(z, z_held_out, y, y_held_out, len(self.classes), not self.conditional, seed, given)
+        fitted = finishing.prior_of(self, x, held_out, y, y_held_out, seed, keep_rows)
         self.set_prior(fitted.layer)
         return fitted
 
@@ -346,16 +288,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
             y: indices of their classes, -1 where one is not known; for a conditional decoder.
             seed: of posterior draws.
         """
-        if self.draws is None or not np.isnan(x).any():
-            return
-        z = self.draw_latents(x, seed).reshape(-1, *self.latent_shape)
-        labels = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
-        parts = []
-        for i in range(0, len(x), BATCH):
-            part = ops.convert_to_tensor(z[i : i + BATCH])
-            given = [part, one_hot(labels[i : i + BATCH], len(self.classes))] if self.conditional else part
-            parts.append(ops.convert_to_numpy(ops.cast(self.decoder(given, training=False), "float32")))
-        self.draws.fit(np.concatenate(parts), x)
+        finishing.fit_draws(self, x, y, seed)
         self._compiled_functions.clear()
 
     @property
@@ -365,20 +298,15 @@ class Autoencoder(ResidentModel, LocalFunctions):
 
     def draw_latents(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
         """Raw x (rows, ...) to one draw each from q(z | x), (rows, n); z itself where the encoder is deterministic."""
-        return _draws(*self.posterior(x), seed)
+        return finishing.draw_latents(self, x, seed)
 
     def posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of raw x (rows, ...), each (rows, n); 0 where the encoder is deterministic."""
-        if not isinstance(self.latent, Sampling):
-            z = self.encode(x).reshape(len(x), -1)
-            return z, np.zeros_like(z)
-        parts = []
-        for i in range(0, len(x), BATCH):
-            rows = np.asarray(x[i : i + BATCH]).astype(self.raw_dtype)
-            posterior = self.encoder(self.scaling(rows) if self.scaling is not None else rows, training=False)
-            parts.append([ops.convert_to_numpy(ops.cast(part, "float32")) for part in posterior])
-        mean, log_var = (np.concatenate(column).reshape(len(x), -1) for column in zip(*parts, strict=True))
-        return mean, np.exp(np.clip(log_var, -20.0, 20.0))
+        return finishing.posterior(self, x)
+
+    def scaled_pair(self, x: np.ndarray) -> list[np.ndarray]:
+        """Raw rows as x and x_hat in scaled units, NaN in x where a value is missing."""
+        return of_rows(self, x, lambda scaled, mean: [scaled, best_guess(self, scaled, mean)])
 
     def set_prior(self, prior: keras.layers.Layer) -> None:
         """Puts another layer where `generate` draws z from (`keras_ae.priors`)."""
@@ -433,8 +361,3 @@ class Autoencoder(ResidentModel, LocalFunctions):
                 specs = {t.name: tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in graph.inputs}
                 self._compiled_functions[name] = tf.function(graph, input_signature=[specs]), signature_of(graph)
         return self._compiled_functions
-
-
-def _draws(mean: np.ndarray, variance: np.ndarray, seed: int) -> np.ndarray:
-    """One draw from each Gaussian, (rows, n)."""
-    return mean + np.sqrt(variance) * np.random.default_rng(seed).standard_normal(mean.shape, dtype="float32")

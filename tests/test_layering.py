@@ -46,6 +46,7 @@ LAYERS = [
         "state",
     ),
     ("functions", "resident"),
+    ("finishing",),
     ("bench", "client", "explore", "inputs", "judging", "models", "serving"),
     ("files", "monitoring"),
     ("recipes", "export", "bfloat16", "report", "checkpoints", "divergence"),

@@ -1,0 +1,111 @@
+"""What a trained model still needs, learned from rows and not by gradients: what z is drawn from, which cells are
+missing, what is unusual, and how sure to be.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ae.data.labels import UNKNOWN
+from keras_ae.functions import LogPrior, best_guess, comparable, in_batches, of_rows, opinions, params_of
+from keras_ae.layers import AnomalyScore, RMSELoss, Sampling, SequenceScaling
+from keras_ae.layers.detection import BANK
+from keras_ae.priors import FittedPrior, fit_prior
+
+_MOST_LOG_VAR = 20.0
+
+
+def posterior(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`Autoencoder.posterior`."""
+    if not isinstance(model.latent, Sampling):
+        z = model.encode(x).reshape(len(x), -1)
+        return z, np.zeros_like(z)
+
+    def said(scaled: Any, _: Any) -> list[Any]:
+        return [ops.cast(part, "float32") for part in model.encoder(scaled, training=False)]
+
+    mean, log_var = (part.reshape(len(x), -1) for part in of_rows(model, x, said))
+    return mean, np.exp(np.clip(log_var, -_MOST_LOG_VAR, _MOST_LOG_VAR))
+
+
+def draw_latents(model: Any, x: np.ndarray, seed: int) -> np.ndarray:
+    """`Autoencoder.draw_latents`."""
+    return _draws(*posterior(model, x), seed)
+
+
+def prior_of(
+    model: Any,
+    x: np.ndarray,
+    held_out: np.ndarray | None,
+    y: np.ndarray | None,
+    y_held_out: np.ndarray | None,
+    seed: int,
+    keep_rows: bool,
+) -> FittedPrior:
+    """What `Autoencoder.fit_prior` puts in place."""
+    if model.classes and y is None:
+        raise ValueError("`fit_prior` of a model with classes needs `y`, the labels of x. Received none.")
+    if held_out is None:
+        order = np.random.default_rng(seed).permutation(len(x))
+        some, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
+        x, held_out = x[rest], x[some]
+        y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
+    of_x = posterior(model, x)
+    z, z_held_out = _draws(*of_x, seed), draw_latents(model, held_out, seed + 1)
+    given = of_x if keep_rows and isinstance(model.latent, Sampling) else None
+    return fit_prior(z, z_held_out, y, y_held_out, len(model.classes), not model.conditional, seed, given)
+
+
+def fit_draws(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> None:
+    """`Autoencoder.fit_draws`."""
+    if model.draws is None or not np.isnan(x).any():
+        return
+    inputs = {"z": keras.Input(model.latent_shape, name="z")}
+    given = {"z": draw_latents(model, x, seed).reshape(-1, *model.latent_shape)}
+    if model.conditional:
+        inputs["label"] = keras.Input((), dtype="int32", name="label")
+        given["label"] = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
+    (params,) = in_batches(keras.Model(inputs, params_of(model, inputs["z"], inputs.get("label"))), given)
+    model.draws.fit(params.astype("float32"), x)
+
+
+def detector_of(model: Any, x: np.ndarray, held_out: np.ndarray, keep_rows: bool) -> AnomalyScore:
+    """What `Autoencoder.fit_detector` puts in place."""
+
+    def seen(scaled: Any, mean: Any) -> list[Any]:
+        return [*comparable(model, scaled, best_guess(model, scaled, mean)), mean, LogPrior(model.prior)(mean)]
+
+    kept = np.sort(np.random.default_rng(0).permutation(len(x))[:BANK])
+    train, unseen = (of_rows(model, part, seen) for part in (np.asarray(x)[kept], held_out))
+    return AnomalyScore.fitted(train, unseen, keep_rows, isinstance(model.scaling, SequenceScaling))
+
+
+def calibrate(model: Any, x: np.ndarray, y: np.ndarray | None) -> None:
+    """`Autoencoder.calibrate`."""
+    scores = model.score(x)["score"]
+    if isinstance(model.reconstruction, RMSELoss) and not model.reconstruction.skip_missing:
+        model.reconstruction.set_noise(_expected_error(model, x))
+    model.p_value.fit(scores)
+    if y is not None and model.classes:
+        known = np.asarray(y) != UNKNOWN
+        if known.any():
+            given = of_rows(model, x[known], lambda scaled, mean: opinions(model, scaled, mean))
+            model.pool.fit(given, np.asarray(y)[known])
+
+
+def _expected_error(model: Any, x: np.ndarray) -> float:
+    """Mean squared error in scaled units where z is drawn from the posterior: the noise of the tightest bound."""
+    z = model.draw_latents(x).reshape(-1, *model.latent_shape)
+    y = model.classify(x).argmax(axis=1).tolist() if model.conditional else None
+    x_hat = model.decode(z, y)
+    if model.scaling is None:
+        return float(np.mean(np.square(x_hat - x, dtype="float64")))
+    rows = [np.asarray(model.scaling(part), "float64") for part in (x.astype(model.raw_dtype), x_hat)]
+    return float(np.mean(np.square(rows[0] - rows[1])))
+
+
+def _draws(mean: np.ndarray, variance: np.ndarray, seed: int) -> np.ndarray:
+    """One draw from each Gaussian, (rows, n)."""
+    return mean + np.sqrt(variance) * np.random.default_rng(seed).standard_normal(mean.shape, dtype="float32")
