@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it once; 
 
 _HOMES = {
     "Autoencoder": "keras_ae.models",
-    "build": "keras_ae.recipes",
+    "build": "keras_ae.building",
     "fit": "keras_ae.pipeline",
     "load": "keras_ae.storage",
     "save": "keras_ae.storage",

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.bfloat16 import POLICY, check_bfloat16, in_float32
+from keras_ae.building import build, default_network
 from keras_ae.data import Splits, load_source
 from keras_ae.data.source import Source
 from keras_ae.data.streams import Stream
@@ -22,7 +23,7 @@ from keras_ae.likelihood import density_bound
 from keras_ae.models import Autoencoder
 from keras_ae.preparation import Prepared
 from keras_ae.progress import Progress, silent
-from keras_ae.recipes import DEFAULT, RECIPES, build, default_network
+from keras_ae.recipes import DEFAULT, RECIPES
 from keras_ae.replicas import losing_workers, writes
 from keras_ae.report import REPORT, add_report
 from keras_ae.runs import Run

@@ -341,6 +341,12 @@ def test_every_recipe_is_listed_with_its_paper(done):
     assert "beta" in listed["beta_vae"]["options"]
 
 
+def test_recipes_are_known_without_tensorflow(done, refused, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # an import of it raises
+    assert done("recipes").startswith("ae ")
+    assert "'vea'" in refused("fit", "digits", "--recipe", "vea", "--out", tmp_path / "a")
+
+
 def test_version_and_help_are_told(run):
     assert run("--version") == (0, f"keras-ae {keras_ae.__version__}\n", "")
     code, out, err = run("--help")

@@ -19,6 +19,7 @@ from scipy import stats
 
 import keras_ae
 from keras_ae import pipeline, runtime, storage
+from keras_ae.building import build
 from keras_ae.client import Client
 from keras_ae.data import Schema, fit_columns, infer, load_source
 from keras_ae.data.cells import cells_of, read_cells
@@ -27,7 +28,7 @@ from keras_ae.errors import InputError
 from keras_ae.judging import evaluate_artifact, judge
 from keras_ae.layers import ColumnDraws, ColumnLoss, ColumnScaling
 from keras_ae.provenance import fitted_splits
-from keras_ae.recipes import RECIPES, build
+from keras_ae.recipes import RECIPES
 from keras_ae.report.observations import Observations
 from keras_ae.report.worst import worst_rows
 from keras_ae.serving import Models, calls, make_server, pages, rest, v2

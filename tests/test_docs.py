@@ -55,11 +55,11 @@ def test_the_recipe_of_contributing_adds_its_term(monkeypatch):
     import keras
     import numpy as np
 
-    from keras_ae import families, layers, recipes
+    from keras_ae import building, families, layers, recipes
 
     monkeypatch.setitem(recipes.RECIPES, "l1_ae", None)  # is taken out again after the test
     _run(ROOT / "CONTRIBUTING.md", {**vars(families), **vars(recipes), "LossLayer": layers.LossLayer, "ops": keras.ops})
-    model = recipes.build("l1_ae", 64, 8, hidden=[16], weight=0.1)
+    model = building.build("l1_ae", 64, 8, hidden=[16], weight=0.1)
     x = np.random.default_rng(0).normal(size=(10, 64)).astype("float32")
     model(x)
     l1 = np.abs(model.encode(x)).sum(axis=1).mean()

@@ -15,6 +15,7 @@ from keras_ae.cli.artifacts import gains
 from keras_ae.cli.console import fail, pairs_of, print_json, tensorflow_imported
 from keras_ae.errors import InputError, Interrupted
 from keras_ae.progress import stages
+from keras_ae.recipes import DEFAULT, RECIPES, choose
 from keras_ae.workers import CLUSTER, MINUTES, run_workers
 
 
@@ -37,7 +38,7 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact: new, empty, or one to replace.")],
-    recipe: Annotated[str, typer.Option(help="Family of autoencoder; see `keras-ae recipes`.")] = "vae",
+    recipe: Annotated[str, typer.Option(help="Family of autoencoder; see `keras-ae recipes`.")] = DEFAULT,
     latent_dim: Annotated[
         int | None, typer.Option(help="Numbers in z. [default: 16, or half the features where they are few]")
     ] = None,
@@ -161,6 +162,7 @@ def fit(
     from keras_ae.processor import compilation_cache
 
     options = pairs_of("--option", option or ())
+    choose("recipe", recipe, RECIPES)
     check_target(out)
     if labels is not None and no_labels:
         raise InputError("`--labels` and `--no-labels` exclude each other. Received both.")

@@ -28,9 +28,11 @@ def init(
 
 def recipes(as_json: Json = False) -> None:
     """List the families of autoencoder, and the paper of each."""
-    with tensorflow_imported("The table of recipes"):
-        from keras_ae.recipes import RECIPES
+    from keras_ae.recipes import RECIPES
+
     if as_json:
+        with tensorflow_imported("The options of recipes"):
+            from keras_ae import families  # noqa: F401
         rows = {name: {"summary": r.summary, "paper": r.paper, "options": r.options} for name, r in RECIPES.items()}
         return print_json(rows)
     width = max(map(len, RECIPES))
