@@ -79,7 +79,8 @@ class JacobianLoss(LossLayer):
 class MaskedRMSELoss(RMSELoss):
     """RMSE over the features that the encoder was not shown, in training: a share of x is set to 0, their mean, and AE
     of that is compared with x where it was (He et al. 2022, "Masked autoencoders are scalable vision learners", section
-    3). At evaluation the RMSE of AE(x).
+    3). What is shown is scaled up by 1 / (1 - rate), as by dropout (Srivastava et al. 2014), so that sums over features
+    are of one size in training and of a whole x. At evaluation the RMSE of AE(x).
 
     Called on `(x, x_hat)`, each of shape (batch, ...); returns x_hat.
 
@@ -136,7 +137,8 @@ class MaskedRMSELoss(RMSELoss):
             return super().call(x, x_hat)
         x32, mask = ops.cast(x, "float32"), self.hidden(x)
         encoder, decoder = self._networks
-        guess = ops.cast(decoder(encoder(x32 * (1.0 - mask), training=True), training=True), "float32")
+        shown = x32 * (1.0 - mask) / (1.0 - self.rate)
+        guess = ops.cast(decoder(encoder(shown, training=True), training=True), "float32")
         mse = ops.sum(mask * ops.square(x32 - guess)) / ops.maximum(ops.sum(mask), 1.0)
         self.add_term(ops.sqrt(ops.maximum(mse, 1e-12)), x)
         return x_hat
