@@ -1,7 +1,8 @@
 """What a trained model still needs, learned from rows and not by gradients: what z is drawn from, which cells are
-missing, what is unusual, and how sure to be.
+missing, what rows sum to, what is unusual, and how sure to be.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -10,11 +11,13 @@ from keras import ops
 
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.functions import LogPrior, best_guess, comparable, in_batches, of_rows, opinions, params_of
-from keras_ae.layers import AnomalyScore, RMSELoss, Sampling, SequenceScaling
+from keras_ae.layers import AnomalyScore, Proportions, RMSELoss, Sampling, SequenceScaling
 from keras_ae.layers.detection import BANK
 from keras_ae.priors import FittedPrior, fit_prior
 
 _MOST_LOG_VAR = 20.0
+_TOTAL_ROWS = 20_000
+"""That totals are learned from, at most."""
 
 
 def posterior(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +63,10 @@ def prior_of(
 
 def fit_draws(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> None:
     """`Autoencoder.fit_draws`."""
+    if isinstance(model.scaling, Proportions):
+        some = x[:: math.ceil(len(x) / _TOTAL_ROWS)]
+        (p,) = of_rows(model, some, lambda scaled, mean: [best_guess(model, scaled, mean)])
+        model.scaling.set_totals(p, some)
     if model.draws is None or not np.isnan(x).any():
         return
     inputs = {"z": keras.Input(model.latent_shape, name="z")}

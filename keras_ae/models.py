@@ -281,7 +281,8 @@ class Autoencoder(ResidentModel, LocalFunctions):
         return fitted
 
     def fit_draws(self, x: np.ndarray, y: np.ndarray | None = None, seed: int = 0) -> None:
-        """Of a table: sets how often cells are missing in what `generate` draws, as they are in raw rows x, given z.
+        """Sets what `generate` draws beside z: of a table how often cells are missing, as they are in raw rows x, given
+        z; of proportions (`Proportions`) what a row sums to.
 
         Args:
             x: rows that were trained on.

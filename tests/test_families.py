@@ -177,3 +177,21 @@ def test_a_regularizer_keeps_its_options_when_saved():
     ):
         config = keras.saving.serialize_keras_object(layer)
         assert keras.saving.deserialize_keras_object(config).get_config() == layer.get_config()
+
+
+def test_what_kl_ae_generates_sums_to_what_rows_do():
+    """Two shapes, of which the flatter one has ten times the total; without `like` a distribution once summed to 1."""
+    keras.utils.set_random_seed(0)
+    flat, peaked = np.ones(8) / 8, np.array([0.79, *[0.03] * 7])
+    totals = np.where(np.arange(400) % 2, 2000.0, 200.0)
+    shapes = np.where(np.arange(400)[:, None] % 2, flat, peaked)
+    x = (shapes * totals[:, None] * RNG.uniform(0.9, 1.1, size=(400, 8))).astype("float32")
+    model = keras_ae.build("kl_ae", 8, 1, hidden=[16])
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    model.fit(x, epochs=15, batch_size=50, verbose=0)
+    np.testing.assert_allclose(model.decode(model.encode(x)).sum(axis=1), 1.0, rtol=1e-5)
+    model.fit_draws(x)
+    found = model.decode(model.encode(x)).sum(axis=1)
+    # Totals vary by 3 % about either level; the model's entropies are not the rows'.
+    np.testing.assert_allclose(found, totals, rtol=0.25)
+    np.testing.assert_allclose(model.reconstruct(x).sum(axis=1), x.sum(axis=1), rtol=1e-5)

@@ -198,6 +198,20 @@ def test_proportions_and_their_totals():
     np.testing.assert_allclose(p, [[0.25, 0.75], [0, 0], [0.5, 0.5]])
     np.testing.assert_allclose(layer(p, inverse=True, like=x), x)
     np.testing.assert_allclose(layer(p, inverse=True), p)
+    layer.set_totals(p[2:], x[2:])  # one row tells a level and no slope
+    np.testing.assert_allclose(layer(p, inverse=True), 10 * p, rtol=1e-6)
+
+
+def test_totals_follow_from_entropies_as_in_a_regression():
+    p = RNG.dirichlet(np.ones(6), size=300)
+    x = RNG.dirichlet(np.ones(6), size=300) * RNG.uniform(1, 30, size=(300, 1))
+    x[0] = 0  # without a total there is no logarithm
+    fitted = stats.linregress(stats.entropy(p[1:], axis=1), np.log(x[1:].sum(axis=1)))
+    layer = Proportions()
+    layer.set_totals(p, x)
+    totals = layer(p, inverse=True).numpy().sum(axis=1)
+    # float32 sums of six numbers of about 1.
+    np.testing.assert_allclose(totals, np.exp(fitted.intercept + fitted.slope * stats.entropy(p, axis=1)), rtol=1e-5)
 
 
 def test_conformal_p_values_are_exact_and_uniform_for_exchangeable_scores():

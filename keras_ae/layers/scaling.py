@@ -141,22 +141,49 @@ class Proportions(keras.layers.Layer):
     """Non-negative weights (counts, a histogram, a spectrum) as a distribution over the features.
 
     Called on raw x of shape (batch, ...): `x / sum(x)`. With `inverse=True` a distribution is given the total of the
-    raw rows in `like`, or without them stays one. A row without any weight stays 0.
+    raw rows in `like`, or without them the one that rows of its entropy H have, `exp(level + slope H)`: 1 until
+    `set_totals`. A row without any weight stays 0.
     """
 
     non_negative = True
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.level, self.slope = (
+            self.add_weight(shape=(), initializer="zeros", dtype="float32", trainable=False, name=name)
+            for name in ("level", "slope")
+        )
+
+    def set_totals(self, p: np.ndarray, x: np.ndarray) -> None:
+        """Sets level and slope by least squares on the logarithms of totals.
+
+        Args:
+            p: distributions (rows, ...), as a model reconstructs them: smoother than rows are, and of more entropy.
+            x: raw rows that they stand for.
+        """
+        total, entropy = (np.asarray(of, "float64").ravel() for of in (_total(x), _entropy(p)))
+        some = total > 0
+        if not some.any():
+            return
+        total, entropy = np.log(total[some]), entropy[some]
+        apart = entropy - entropy.mean()
+        slope = float(apart @ total) / max(float(apart @ apart), 1e-12)
+        self.level.assign(total.mean() - slope * entropy.mean())
+        self.slope.assign(slope)
 
     def call(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
         x = ops.cast(x, "float32")
         if inverse:
-            return x if like is None else x * _total(like)
+            return x * (ops.exp(self.level + self.slope * _entropy(x)) if like is None else _total(like))
         return x / ops.maximum(_total(x), 1e-30)
 
     def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
         return keras.KerasTensor(x.shape, dtype="float32")
+
+
+def _entropy(p: Any) -> Any:
+    """Of distributions (batch, ...), nats; with axes of length 1."""
+    return ops.sum(-p * ops.log(ops.maximum(p, 1e-30)), axis=tuple(range(1, len(p.shape))), keepdims=True)
 
 
 def _total(x: Any) -> Any:
