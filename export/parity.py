@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_ae.errors import ExportError
+from keras_ae.functions import before_support
 from keras_ae.interface import standard_normal
 from keras_ae.models import Autoencoder
 
@@ -28,11 +29,16 @@ class Reference:
             left of it where the reconstruction is exact; with a detector, whose logarithms turn one part in a measure
             into a sum, `rounding`.
         calibration_scores: sorted, behind the p-values.
+        free: what `generate` gives before the model's `support`, by how many rows there are.
+        support: of the model, or None. It rounds: what lies midway between two whole numbers goes to either, by its
+            last digit.
     """
 
     cases: list[tuple[str, Arrays, Arrays]]
     floors: dict[str, np.ndarray]
     calibration_scores: np.ndarray
+    free: dict[int, np.ndarray]
+    support: Callable[[np.ndarray], np.ndarray] | None
 
     @classmethod
     def of(cls, model: Autoencoder, rows: np.ndarray) -> "Reference":
@@ -52,7 +58,11 @@ class Reference:
         if model.detector is not None:
             score = np.asarray(model.detector.rounding)
         floors = {"x": units, "x_hat": units, "score": score, "contribution": score}
-        return cls(cases, floors, model.p_value.calibration_scores)
+        free = {}
+        if model.support is not None:
+            graph = before_support(model)
+            free = {len(i["epsilon"]): np.asarray(graph(i)["x"]) for name, i, _ in cases if name == "generate"}
+        return cls(cases, floors, model.p_value.calibration_scores, free, model.support)
 
     def compare(self, runtime: str, run: Runner) -> dict[str, dict[str, float]]:
         """Largest differences per function: `max_abs_diff` in the output's units, `max_rel_diff` relative to the
@@ -67,7 +77,8 @@ class Reference:
             if set(got) != set(expected):
                 raise ExportError(f"{runtime} {name} must give {sorted(expected)}. Received: {sorted(got)}.")
             for key in expected:
-                absolute, relative = self._difference(key, np.asarray(got[key]), expected)
+                free = self.free.get(len(expected[key])) if name == "generate" else None
+                absolute, relative = self._difference(key, np.asarray(got[key]), expected, free)
                 entry = figures.setdefault(name, {"max_abs_diff": 0.0, "max_rel_diff": 0.0})
                 entry["max_abs_diff"] = max(entry["max_abs_diff"], absolute)
                 entry["max_rel_diff"] = max(entry["max_rel_diff"], relative)
@@ -79,7 +90,9 @@ class Reference:
         self._check_noise(runtime, run)
         return figures
 
-    def _difference(self, key: str, got: np.ndarray, outputs: dict[str, np.ndarray]) -> tuple[float, float]:
+    def _difference(
+        self, key: str, got: np.ndarray, outputs: dict[str, np.ndarray], free: np.ndarray | None
+    ) -> tuple[float, float]:
         expected = outputs[key]
         if got.shape != expected.shape:
             raise ExportError(f"Output {key} must have shape {expected.shape}. Received: {got.shape}.")
@@ -92,6 +105,10 @@ class Reference:
             return absolute, self._outside(got, outputs["score"])
         size = np.abs(expected).max(axis=0) if key in ("x", "x_hat") else np.abs(expected).max()
         size = np.maximum(np.maximum(size, self.floors.get(key, 0.0)), 1e-30)
+        if free is not None and self.support is not None:
+            low, high = (np.asarray(self.support(free + sign * TOLERANCE * size), "float64") for sign in (-1, 1))
+            outside = np.nan_to_num(np.maximum(np.maximum(low - got, got - high), 0.0), nan=0.0)
+            difference = np.where((got == np.rint(got)) & (expected == np.rint(expected)), outside, difference)
         return absolute, float((difference / size).max())
 
     def _outside(self, p_values: np.ndarray, scores: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from keras_ae.data.columns import layout
 from keras_ae.data.schema import Schema
 from keras_ae.data.sequences import names_of
 from keras_ae.families import of_columns, of_sequences
-from keras_ae.layers import CrossEntropyLoss, Filled, Sampling
+from keras_ae.layers import CrossEntropyLoss, Filled, Proportions, Sampling, Support
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
 from keras_ae.recipes import RECIPES, choose
@@ -80,8 +80,9 @@ def build(
         dtype: policy of encoder and decoder, such as "mixed_bfloat16"; losses are in float32.
         classes: names of the classes of labels. A head on z learns p(y | x) beside the rest.
         conditional: the decoder takes the label too, and p(y | x) follows by Bayes' rule instead, as in `cvae`.
-        schema: of a table that is more than finite numbers, with the statistics of training rows (`fit_columns`); the
-            encoder takes its features, and x its columns.
+        schema: of a table, with the statistics of training rows (`fit_columns`); the encoder takes its features, and
+            x its columns. Of one of finite numbers the encoder takes these, and only samples are as the schema says
+            (`fit_support`).
         sequences: x is series of different lengths, `input_shape` (steps, channels) of the longest, NaN behind the end
             of each; or the names of the channels.
         **options: the recipe's (`beta`, `noise`, ...) and the network's (`hidden`, `filters`, ...).
@@ -90,6 +91,8 @@ def build(
         ValueError: for an unknown recipe, network or option, and for values that make no sense.
     """
     shape = (input_shape,) if isinstance(input_shape, int) else tuple(int(n) for n in input_shape)
+    numbers = schema if schema is not None and schema.is_plain else None
+    schema = None if numbers is not None else schema
     if schema is not None:
         shape = (layout(schema).size,)
     raw_shape = shape
@@ -155,6 +158,8 @@ def build(
     # deep generative models", equation 9).
     size = math.prod(shape) if getattr(parts.reconstruction, "is_likelihood", False) else 1
     head = [CrossEntropyLoss(_LABEL_WEIGHT * size)] if has_head else []
+    # Samples of proportions are proportions, whatever the units of the table.
+    supported = None if parts.scaling is Proportions else numbers
     return Autoencoder(
         encoder,
         decoder,
@@ -165,5 +170,6 @@ def build(
         input_dtype=input_dtype,
         classes=classes,
         classifier=classifier_head(latent_dim, len(classes)) if has_head else None,
+        support=None if supported is None else Support(supported.describe(), name="support"),
         name=recipe,
     )

@@ -96,7 +96,7 @@ class Estimator(BaseEstimator):
             if self.schema:
                 raise InputError("`schema` is of the columns of a DataFrame. Received: an array besides.")
             self._frames = Frames.of_numbers(x.shape[1])
-            return Rows(x)
+            return Rows(x, schema=self._frames.schema)
         self._frames, rows = Frames.learned(x, as_given(self.schema or {}))
         schema = self._frames.schema
         return Rows(rows, columns=schema.names, schema=schema)

@@ -22,13 +22,11 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     """`Autoencoder.functions`."""
     x = keras.Input(model.raw_shape, dtype=model.raw_dtype, name="x")
     z = keras.Input(model.latent_shape, name="z")
-    epsilon = keras.Input((model.epsilon_dim,), name="epsilon")
-    label = keras.Input((), dtype="int32", name="label") if model.classes else None
+    label = _label(model)
 
     scaled, mean = encoded(model, x)
     graphs: dict[str, tuple[Any, dict[str, Any]]] = {"encode": (x, {"z": ops.cast(mean, "float32")})}
-    with_label = [] if label is None else [label]
-    graphs["decode"] = ([z, *(with_label if model.conditional else [])], {"x": _raw(model, _decoded(model, z, label))})
+    graphs["decode"] = ([z, *([label] if model.conditional else [])], {"x": _raw(model, _decoded(model, z, label))})
     if model.classes:
         graphs["classify"] = (x, {"probability": ops.softmax(_logits(model, scaled, mean), axis=-1)})
     x_hat = best_guess(model, scaled, mean)
@@ -45,6 +43,26 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     if len(model.p_value.calibration_scores):
         scores["p_value"] = model.p_value(score)
     graphs["score"] = (x, scores)
+    noise, x_drawn = _drawn(model)
+    graphs["generate"] = (noise, {"x": x_drawn if model.support is None else model.support(x_drawn)})
+    ordered = [name for name in FUNCTIONS if name in graphs]
+    return {name: _graph(name, *graphs[name]) for name in ordered}
+
+
+def before_support(model: Any) -> keras.Model:
+    """The graph of `generate` without its last step, the model's `support`."""
+    noise, x_drawn = _drawn(model)
+    return _graph("before_support", noise, {"x": x_drawn})
+
+
+def _label(model: Any) -> Any:
+    return keras.Input((), dtype="int32", name="label") if model.classes else None
+
+
+def _drawn(model: Any) -> tuple[list[Any], Any]:
+    """The inputs of `generate`, and what it makes of them in raw units."""
+    epsilon, label = keras.Input((model.epsilon_dim,), name="epsilon"), _label(model)
+    inputs = [epsilon] if label is None else [epsilon, label]
     of_prior = epsilon if model.epsilon_dim == model.prior.epsilon_dim else epsilon[:, : model.prior.epsilon_dim]
     drawn, which = model.prior(of_prior, label) if model.classes else (model.prior(of_prior), None)
     if len(model.latent_shape) > 1:
@@ -53,12 +71,8 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
         drawn = _NearestCode(model.latent, name="nearest_code")(drawn)
     noise = None if of_prior is epsilon else epsilon[:, model.prior.epsilon_dim :]
     if model.draws is None:
-        x_drawn = _raw(model, _decoded(model, drawn, which), noise=noise)
-    else:
-        x_drawn = _Draws(model.draws, model.reconstruction)(params_of(model, drawn, which), noise)
-    graphs["generate"] = ([epsilon, *with_label], {"x": x_drawn})
-    ordered = [name for name in FUNCTIONS if name in graphs]
-    return {name: _graph(name, *graphs[name]) for name in ordered}
+        return inputs, _raw(model, _decoded(model, drawn, which), noise=noise)
+    return inputs, _Draws(model.draws, model.reconstruction)(params_of(model, drawn, which), noise)
 
 
 def encoded(model: Any, x: Any) -> tuple[Any, Any]:

@@ -31,6 +31,7 @@ from keras_ae.layers import (
     LogarithmicPool,
     RMSELoss,
     SequenceScaling,
+    Support,
 )
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior
@@ -70,6 +71,8 @@ class Autoencoder(ResidentModel, LocalFunctions):
         prior: layer from standard normal noise, and a label where there are classes, to z (`keras_ae.priors`); N(0, I)
             by default.
         detector: layer behind `score`, an AnomalyScore; without one a score is the RMSE of a row.
+        support: layer on raw rows that `generate` gives, of a table of numbers a Support; that of a ColumnScaling
+            follows from it.
 
     Raises:
         ValueError: where shapes don't fit; the message names both.
@@ -88,6 +91,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
         classifier: keras.Model | None = None,
         prior: keras.layers.Layer | None = None,
         detector: keras.layers.Layer | None = None,
+        support: keras.layers.Layer | None = None,
         name: str = "autoencoder",
     ) -> None:
         check_one_input("encoder", encoder)
@@ -146,8 +150,9 @@ class Autoencoder(ResidentModel, LocalFunctions):
         self.p_value.build((None,))
         self.pool = LogarithmicPool(1 if classifier is None else 2, name="pool")
         self.pool.build()
-        self.draws = None
+        self.support, self.draws = support, None
         if isinstance(scaling, ColumnScaling):
+            self.support = Support(scaling.schema.describe(), name="support")
             likelihood = getattr(reconstruction, "likelihood", reconstruction)
             self.draws = ColumnDraws(scaling.schema.describe(), isinstance(likelihood, ColumnLoss), name="draws")
             self.draws.build()
@@ -180,13 +185,15 @@ class Autoencoder(ResidentModel, LocalFunctions):
             "classifier": serialize(self.classifier),
             "prior": serialize(self.prior),
             "detector": serialize(self.detector),
+            "support": None if isinstance(self.scaling, ColumnScaling) else serialize(self.support),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Autoencoder":
         config = dict(config)
-        for key in ("encoder", "decoder", "latent", "reconstruction", "scaling", "classifier", "prior", "detector"):
+        parts = ("encoder", "decoder", "latent", "reconstruction", "scaling", "classifier", "prior", "detector")
+        for key in (*parts, "support"):
             config[key] = keras.saving.deserialize_keras_object(config.get(key), custom_objects)
         config["regularizers"] = [
             keras.saving.deserialize_keras_object(layer, custom_objects) for layer in config["regularizers"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data import ColumnStatistics, Schema, Splits, Statistics, fit_columns, fit_scaling, split
+from keras_ae.data import ColumnStatistics, Schema, Splits, Statistics, fit_columns, fit_scaling, fit_support, split
 from keras_ae.data.columns import layout
 from keras_ae.data.sequences import Sequences, fit_sequences, lengths
 from keras_ae.data.source import Source
@@ -23,31 +23,31 @@ class Prepared:
         splits: raw rows of each part.
         statistics: of the training rows, by which they are scaled.
         labels: what is learned of them.
+        schema: of a table, with what the training rows say of its columns.
     """
 
     data: Source
     splits: Splits
     statistics: Statistics | ColumnStatistics | Sequences
     labels: Labels
+    schema: Schema | None = None
 
     @classmethod
     def of(cls, data: Source, labels: bool | None, test: bool, seed: int) -> "Prepared":
         """Splits a source, and looks at its training rows; arguments are those of `keras_ae.fit`."""
         splits = split(data, seed, test)
-        plain = data.rows.schema is None or data.rows.schema.is_plain
+        rows, schema = data.rows, data.rows.schema
         statistics: Statistics | ColumnStatistics | Sequences
-        if data.rows.channels is not None:
-            statistics = fit_sequences(splits.train, data.rows.channels)
-        elif plain:
-            statistics = fit_scaling(splits.train)
+        if rows.channels is not None:
+            statistics = fit_sequences(splits.train, rows.channels)
+        elif schema is not None and not schema.is_plain:
+            schema = fit_columns(schema, splits.train)
+            statistics = ColumnStatistics(schema)
         else:
-            statistics = ColumnStatistics(fit_columns(data.rows.schema, splits.train))
-        return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed))
-
-    @property
-    def schema(self) -> Schema | None:
-        """Of a table that is more than numbers."""
-        return self.statistics.schema if isinstance(self.statistics, ColumnStatistics) else None
+            statistics = fit_scaling(splits.train)
+            if schema is not None or rows.columns is not None:
+                schema = fit_support(schema or Schema.of_numbers(rows.columns or ()), splits.train)
+        return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed), schema)
 
     @property
     def sequences(self) -> tuple[str, ...]:

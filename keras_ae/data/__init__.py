@@ -1,7 +1,7 @@
 """Sources, splits and preprocessing: NumPy in, NumPy out."""
 
 from keras_ae.data.batches import read_batches
-from keras_ae.data.columns import ColumnStatistics, fit_columns
+from keras_ae.data.columns import ColumnStatistics, fit_columns, fit_support
 from keras_ae.data.kinds import infer, schema_of
 from keras_ae.data.output import write_batches, write_rows
 from keras_ae.data.preprocessing import Statistics, fit_scaling
@@ -27,6 +27,7 @@ __all__ = [
     "check_finite",
     "fit_columns",
     "fit_scaling",
+    "fit_support",
     "infer",
     "load_source",
     "padded",

@@ -7,7 +7,7 @@ is. Features of a cell that is missing are NaN.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -201,18 +201,41 @@ def without_missing(schema: Schema, epsilon: np.ndarray) -> np.ndarray:
 
 def fit_columns(schema: Schema, x: np.ndarray) -> Schema:
     """The schema with the statistics of training rows x (rows, columns), NaN where a cell is missing."""
-    fitted = []
-    for i, column in enumerate(schema.columns):
+    return _fitted(fit_support(schema, x), x, _FIT)
+
+
+def fit_support(schema: Schema, x: np.ndarray) -> Schema:
+    """The schema with the bounds of numbers and days in training rows x, and which columns hold whole numbers alone."""
+    return _fitted(schema, x, {"numeric": _support_of_numbers, "datetime": _support_of_days})
+
+
+def within_support(schema: Schema, x: Any, xp: Any = np) -> Any:
+    """Raw rows (rows, columns) with numbers and days within the bounds of training, and whole numbers where training
+    had whole ones alone; NaN stays. `xp` is numpy or keras.ops.
+    """
+    low, high = (np.array([column.bounds[i] for column in schema.columns], "float32") for i in (0, 1))
+    x = xp.where(x < low, low, xp.where(x > high, high, x))
+    whole = np.array([column.whole for column in schema.columns])
+    return xp.where(whole, xp.round(x), x) if whole.any() else x
+
+
+def _fitted(schema: Schema, x: np.ndarray, fits: Mapping[str, Callable[[Column, np.ndarray], Column]]) -> Schema:
+    """The schema with each column as the function for its kind makes it of its values that are not missing."""
+    columns = list(schema.columns)
+    for i, column in enumerate(columns):
         values = x[:, i].astype("float64")
         values = values[~np.isnan(values)]
-        fit = _FIT.get(column.kind)
-        if fit is None or not len(values):
-            fitted.append(column)
-            continue
-        whole = column.kind == "numeric" and bool(np.all(values == np.rint(values)))
-        bounds = (float(values.min()), float(values.max()))
-        fitted.append(replace(fit(column, values), bounds=bounds, whole=whole))
-    return replace(schema, columns=tuple(fitted))
+        if column.kind in fits and len(values):
+            columns[i] = fits[column.kind](column, values)
+    return replace(schema, columns=tuple(columns))
+
+
+def _support_of_days(column: Column, values: np.ndarray) -> Column:
+    return replace(column, bounds=(float(values.min()), float(values.max())))
+
+
+def _support_of_numbers(column: Column, values: np.ndarray) -> Column:
+    return replace(_support_of_days(column, values), whole=bool(np.all(values == np.rint(values))))
 
 
 def _fit_numeric(column: Column, values: np.ndarray) -> Column:

@@ -7,7 +7,7 @@ from keras_ae.layers.capacity import CapacityKLLoss
 from keras_ae.layers.codebooks import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
 from keras_ae.layers.columns import ColumnLoss, ColumnScaling, Filled, Incomplete
 from keras_ae.layers.detection import AnomalyScore
-from keras_ae.layers.drawing import ColumnDraws
+from keras_ae.layers.drawing import ColumnDraws, Support
 from keras_ae.layers.flows import AutoregressiveFlow
 from keras_ae.layers.jacobian import JacobianLoss, MaskedRMSELoss
 from keras_ae.layers.latents import Sampling, bound_log_var
@@ -103,6 +103,7 @@ __all__ = [
     "SlicedWassersteinLoss",
     "StepMask",
     "StudentTLoss",
+    "Support",
     "TopK",
     "TotalCorrelationLoss",
     "UnitInterval",

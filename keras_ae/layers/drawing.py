@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.data.columns import layout, rows
+from keras_ae.data.columns import layout, rows, within_support
 from keras_ae.data.schema import Schema
 from keras_ae.layers.draws import normal_cdf
 
@@ -19,8 +19,8 @@ _FIT_ROWS = 20_000
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class ColumnDraws(keras.layers.Layer):
-    """Draws from p(x | z) as a table has them, by standard normal noise: a number about its mean, within what was seen
-    in training; yes or no, and one of n (Gumbel-max), by their probabilities; and whether a cell is missing.
+    """Draws from p(x | z) as a table has them, by standard normal noise: a number about its mean; yes or no, and one of
+    n (Gumbel-max), by their probabilities; and whether a cell is missing. `Support` comes after.
 
     Called on (mean, params, deviation, noise): what the decoder says of features, their expectations and as it came,
     each (batch, size); deviations of the numbers (gaussian,), or None where the decoder says no probabilities, and all
@@ -80,7 +80,7 @@ class ColumnDraws(keras.layers.Layer):
         features = ops.cast(mean, "float32")
         if deviation is not None:
             features = self._drawn(features, deviation, _take(noise, range(len(self._others))))
-        x = self._bounded(rows(self.schema, features, ops))
+        x = rows(self.schema, features, ops)
         if not self._flags:
             return x
         logits = _take(params, self._flags) * self.slope + self.offset
@@ -104,10 +104,6 @@ class ColumnDraws(keras.layers.Layer):
             parts.append(ops.log(ops.maximum(mean[:, levels:], _LEAST)) + gumbel)
         return ops.concatenate(parts, axis=-1)
 
-    def _bounded(self, x: Any) -> Any:
-        low, high = (np.array([c.bounds[i] for c in self.schema.columns], "float32") for i in (0, 1))
-        return ops.minimum(ops.maximum(x, low), high)
-
     def compute_output_spec(self, mean: Any, params: Any, deviation: Any, noise: Any) -> Any:
         return keras.KerasTensor((mean.shape[0], len(self.schema.columns)), dtype="float32")
 
@@ -115,6 +111,31 @@ class ColumnDraws(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return {**config, "schema": self.schema.describe(), "draws": self.draws}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class Support(keras.layers.Layer):
+    """The rows that a table can have: numbers within the bounds of training, and whole where training had whole numbers
+    alone. Called on raw rows (batch, columns), NaN where a cell is missing; returns the nearest such ones.
+
+    Args:
+        schema: what `Schema.describe` gave, with the bounds of training rows (`keras_ae.data.fit_support`).
+    """
+
+    def __init__(self, schema: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.schema = Schema.of(schema)
+
+    def call(self, x: Any) -> Any:
+        return within_support(self.schema, x, ops)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "schema": self.schema.describe()}
 
 
 def _take(x: Any, positions: Any) -> Any:

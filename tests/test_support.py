@@ -1,0 +1,173 @@
+"""Samples are rows that a table can have: within the bounds of training, whole where it had whole numbers alone."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from keras_ae.export import Reference
+
+import keras_ae
+from keras_ae import pipeline, runtime
+from keras_ae.data import Rows, Schema, Source, fit_support, load_source
+from keras_ae.data.columns import within_support
+from keras_ae.errors import ExportError
+from keras_ae.interface import standard_normal
+from keras_ae.layers import Support
+from keras_ae.sklearn import Generator
+
+NAMES = ("price", "count", "stock", "share")
+WHOLE = [False, True, True, False]
+
+
+def goods(n=300, seed=0):
+    """Prices and shares that are never below 0, counts, and whole numbers so large that float32 has few digits left."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n)
+    columns = (np.exp(1.5 * z), rng.poisson(np.exp(1 + z / 2)), np.rint(1e6 * z), 1 / (1 + np.exp(-2 * z)))
+    return np.stack(columns, axis=1).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("support")
+    np.savetxt(folder / "goods.csv", goods(), delimiter=",", header=",".join(NAMES), comments="")
+    return pipeline.fit(folder / "goods.csv", folder / "goods", epochs=10, hidden=[16], report=False)
+
+
+def are_whole(x):
+    return (x == np.rint(x)).all(axis=0).tolist()
+
+
+def check(x, seen):
+    assert are_whole(x) == WHOLE
+    assert (x >= seen.min(axis=0)).all()
+    assert (x <= seen.max(axis=0)).all()
+
+
+numbers = st.floats(-1e6, 1e6, width=32)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data())
+def test_the_nearest_row_that_a_table_can_have(data):
+    shape = data.draw(array_shapes(min_dims=2, max_dims=2, max_side=6))
+    rounded = np.array(data.draw(st.lists(st.booleans(), min_size=shape[1], max_size=shape[1])))
+    seen = data.draw(arrays("float32", shape, elements=numbers))
+    seen = np.where(rounded, np.rint(seen), seen)
+    x = data.draw(arrays("float32", shape, elements=st.one_of(numbers, st.just(np.float32(np.nan)))))
+    schema = fit_support(Schema.of_numbers([f"c{i}" for i in range(shape[1])]), seen)
+    near = within_support(schema, x)
+    np.testing.assert_array_equal(near, Support(schema.describe())(x))
+    np.testing.assert_array_equal(near, within_support(schema, near))
+    np.testing.assert_array_equal(within_support(schema, seen), seen)
+    known = ~np.isnan(x)
+    np.testing.assert_array_equal(np.isnan(near), ~known)
+    whole = np.array([column.whole for column in schema.columns])
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    clipped = np.clip(x, low, high)
+    assert (np.abs(near - clipped)[known] <= np.broadcast_to(np.where(whole, 0.5, 0.0), shape)[known]).all()
+    assert are_whole(np.where(known & whole, near, 0.0)) == [True] * shape[1]
+
+
+def test_samples_of_numbers_are_such_rows_in_every_export(fitted):
+    model, seen, n = runtime.load(fitted.artifact), fitted.splits.train, 500
+    x = model.generate(n, seed=0)
+    check(x, seen)
+    assert len(np.unique(x[:, 1])) > 5
+    keras_rows = fitted.model.generate(n, seed=0)
+    check(keras_rows, seen)
+    np.testing.assert_allclose(keras_rows, x, rtol=1e-4, atol=1.0)
+    signature = tf.saved_model.load(str(fitted.artifact / "saved_model/1")).signatures["generate"]
+    noise = standard_normal(n, fitted.model.epsilon_dim, seed=0)
+    check(signature(epsilon=tf.constant(noise))["x"].numpy(), seen)
+    loaded = keras_ae.storage.load(fitted.artifact)
+    np.testing.assert_array_equal(loaded.generate(n, seed=0), keras_rows)
+    # What is rebuilt is as the decoder says: its error is that of training.
+    assert are_whole(model.reconstruct(fitted.splits.test)) == [False] * 4
+    assert model.schema is None
+
+
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_graphs_of_other_precisions_give_such_rows_too(fitted, precision):
+    import onnx
+    import onnxruntime
+    from keras_ae.export.quantization import METHODS, converted
+
+    original = onnx.load(fitted.artifact / "onnx/float32/generate.onnx")
+    noise = standard_normal(200, fitted.model.epsilon_dim, seed=0)
+    for method in METHODS[precision].values():
+        graph = converted(method, original, {"epsilon": noise})
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        check(session.run(["x"], {"epsilon": noise})[0], fitted.splits.train)
+
+
+def test_a_number_midway_between_two_whole_ones_may_go_to_either(fitted):
+    model = fitted.model
+    reference = Reference.of(model, fitted.splits.test)
+    midway = {n: np.where(np.arange(4) == 1, np.float32(3.5), rows) for n, rows in reference.free.items()}
+    cases = []
+    for name, inputs, outputs in reference.cases:
+        if name == "generate":
+            outputs = {"x": np.where(np.arange(4) == 1, np.float32(4), outputs["x"])}
+        cases.append((name, inputs, outputs))
+    reference = replace(reference, cases=cases, free=midway)
+
+    def gives(count):
+        def run(name, inputs):
+            outputs = model.run(name, inputs)
+            return (
+                {"x": np.where(np.arange(4) == 1, np.float32(count), outputs["x"])} if name == "generate" else outputs
+            )
+
+        return run
+
+    for count in (3, 4):
+        figures = reference.compare("a runtime", gives(count))["generate"]
+        assert figures["max_rel_diff"] <= 1e-5
+    for count in (2, 3.5, 5):
+        with pytest.raises(ExportError, match=r"generate, output x, .* must agree with Keras"):
+            reference.compare("a runtime", gives(count))
+
+
+def test_what_is_no_table_stays_as_the_decoder_says(fitted):
+    x = goods()
+    arrays_alone = pipeline.fit(x, epochs=0, hidden=[8]).model
+    assert arrays_alone.support is None
+    shares = load_source(dict(zip(NAMES, np.abs(x).T, strict=True)))
+    assert pipeline.fit(shares, recipe="kl_ae", epochs=0, hidden=[8]).model.support is None
+    assert keras_ae.build("vae", (8, 4), 2, filters=[2]).support is None
+    # A model of before there was a support has none in its file.
+    config = fitted.model.get_config()
+    assert isinstance(fitted.model.support, Support)
+    assert keras_ae.Autoencoder.from_config({k: v for k, v in config.items() if k != "support"}).support is None
+
+
+def test_tables_of_every_kind_have_whole_numbers_in_the_graph():
+    x = goods()
+    kinds = {**dict(zip(NAMES, x.T, strict=True)), "colour": np.where(x[:, 0] > 1, "red", "blue")}
+    model = pipeline.fit(kinds, epochs=2, hidden=[8]).model
+    drawn = model.generate(300, seed=0)
+    check(drawn[:, :4], x)
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    assert twin.support.schema == model.support.schema == model.draws.schema
+
+
+def test_estimators_take_arrays_as_tables():
+    x = goods()
+    generator = Generator(epochs=2, options={"hidden": [8]}, random_state=0).fit(x)
+    check(generator.sample(300, random_state=0), x)
+
+
+def test_the_bounds_of_a_source_are_those_of_its_training_rows():
+    x = goods()
+    source = Source("goods", Rows(x, columns=NAMES))
+    splits = pipeline.fit(source, epochs=0, hidden=[8])
+    bounds = [column.bounds for column in splits.model.support.schema.columns]
+    np.testing.assert_array_equal(
+        np.array(bounds).T, [splits.splits.train.min(axis=0), splits.splits.train.max(axis=0)]
+    )
