@@ -12,7 +12,7 @@ from keras_ae.data.columns import layout
 from keras_ae.data.schema import Schema
 from keras_ae.data.sequences import names_of
 from keras_ae.families import of_columns, of_sequences
-from keras_ae.layers import CrossEntropyLoss, Filled, Proportions, Sampling, Support
+from keras_ae.layers import CrossEntropyLoss, Filled, Sampling, Support
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
 from keras_ae.recipes import RECIPES, choose
@@ -158,8 +158,6 @@ def build(
     # deep generative models", equation 9).
     size = math.prod(shape) if getattr(parts.reconstruction, "is_likelihood", False) else 1
     head = [CrossEntropyLoss(_LABEL_WEIGHT * size)] if has_head else []
-    # Samples of proportions are proportions, whatever the units of the table.
-    supported = None if parts.scaling is Proportions else numbers
     return Autoencoder(
         encoder,
         decoder,
@@ -170,6 +168,6 @@ def build(
         input_dtype=input_dtype,
         classes=classes,
         classifier=classifier_head(latent_dim, len(classes)) if has_head else None,
-        support=None if supported is None else Support(supported.describe(), name="support"),
+        support=None if numbers is None else Support(numbers.describe(), name="support"),
         name=recipe,
     )

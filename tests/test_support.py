@@ -138,8 +138,6 @@ def test_what_is_no_table_stays_as_the_decoder_says(fitted):
     x = goods()
     arrays_alone = pipeline.fit(x, epochs=0, hidden=[8]).model
     assert arrays_alone.support is None
-    shares = load_source(dict(zip(NAMES, np.abs(x).T, strict=True)))
-    assert pipeline.fit(shares, recipe="kl_ae", epochs=0, hidden=[8]).model.support is None
     assert keras_ae.build("vae", (8, 4), 2, filters=[2]).support is None
     # A model of before there was a support has none in its file.
     config = fitted.model.get_config()
@@ -155,6 +153,23 @@ def test_tables_of_every_kind_have_whole_numbers_in_the_graph():
     check(drawn[:, :4], x)
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
     assert twin.support.schema == model.support.schema == model.draws.schema
+
+
+def test_kl_ae_gives_such_rows_too():
+    x = np.abs(goods())
+    source = load_source(dict(zip(NAMES, x.T, strict=True)))
+    fitted = pipeline.fit(source, recipe="kl_ae", epochs=0, hidden=[8])
+    drawn = fitted.model.generate(300, seed=0)
+    check(drawn, fitted.splits.train)
+    assert len(np.unique(drawn[:, 2])) > 50
+
+
+def test_a_schema_may_ask_for_normal_quantiles_of_a_table_of_numbers():
+    x = goods()
+    of = {"price": {"kind": "numeric", "transform": "quantile"}, "stock": {"kind": "numeric", "transform": "linear"}}
+    fitted = pipeline.fit(load_source(dict(zip(NAMES, x.T, strict=True)), schema=of), epochs=1, hidden=[8])
+    assert [column.transform for column in fitted.model.scaling.schema.columns] == ["quantile", None, None, None]
+    check(fitted.model.generate(300, seed=0), fitted.splits.train)
 
 
 def test_estimators_take_arrays_as_tables():
