@@ -65,7 +65,7 @@ class Estimator(BaseEstimator):
     _ignored: tuple[str, ...] = ()
     """Columns that the model of an artifact does not look at; those of `fit` are known by their place."""
 
-    def _train(self, rows: Rows) -> None:
+    def _train(self, rows: Rows, contamination: float | None = None) -> None:
         fitted = pipeline.fit(
             Source(type(self).__name__, rows),
             recipe=self.recipe,
@@ -76,6 +76,7 @@ class Estimator(BaseEstimator):
             network=self.network,
             labels=rows.y is not None,
             test=False,
+            contamination=contamination,
             **(self.options or {}),
         )
         self.model_: Autoencoder = fitted.model

@@ -85,6 +85,7 @@ def fit(
     test: bool = True,
     report: bool = True,
     keep_rows: bool = True,
+    contamination: float | None = None,
     progress: Progress = silent,
     resume: str | Path | Run | None = None,
     on_divergence: str = "stop",
@@ -120,6 +121,9 @@ def fit(
         keep_rows: whether the artifact may hold rows of the source: up to 2,048 that the score finds neighbours among,
             1,000 that `monitor` compares with, and those of the report. Without them the score is of the
             reconstruction error and the prior alone, and there are no monitor and no report.
+        contamination: share of the rows of `source` that are anomalies, (0, 0.5], where not all of them are normal.
+            Three times as many are left out of training, those that stand apart alone or as a group
+            (`keras_ae.data.trimming`), and of the rows behind p-values that share whose scores are highest.
         progress: is told in a few words what runs, and its share done where that is known.
         resume: folder of checkpoints, or a `Run`, which says how often. A new folder begins a run; one that was killed
             goes on from its newest whole checkpoint, and ends as if it had not been. Of several workers the first
@@ -162,6 +166,7 @@ def fit(
     asked: dict[str, Any] = {"recipe": recipe, "latent_dim": latent_dim, "network": network, "options": options}
     asked |= {"epochs": epochs, "batch_size": batch_size, "seed": seed, "dtype": dtype}
     asked |= {} if keep_rows else {"keep_rows": False}
+    asked |= {} if contamination is None else {"contamination": contamination}
     with (
         contextlib.nullcontext() if checkpoints is None else checkpoints as run,
         tracking,
@@ -169,7 +174,7 @@ def fit(
     ):
         column = labels if isinstance(labels, str) else None
         data = source if isinstance(source, Source) else load_source(source, column, stream=stream)
-        rows = Prepared.of(data, None if labels is None else bool(labels), test, seed)
+        rows = Prepared.of(data, None if labels is None else bool(labels), test, seed, contamination)
         check_of_one_size(bool(precisions and rows.sequences))
         if run is not None:
             also = {"columns": rows.schema, "callbacks": [type(callback).__name__ for callback in callbacks]}
@@ -201,7 +206,7 @@ def fit(
                 )
         if dtype == "bfloat16" or strategy is not None:
             model = in_float32(model)  # on one device, too
-        prior = finish(model, rows.splits, rows.labels, keep_rows)
+        prior = finish(model, rows.splits, rows.labels, keep_rows, contamination or 0.0)
         manifest = {
             "recipe": recipe,
             "options": options,

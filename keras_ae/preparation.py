@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data import ColumnStatistics, Schema, Splits, Statistics, fit_columns, fit_scaling, fit_support, split
-from keras_ae.data.columns import layout
+from keras_ae.data.columns import features, layout
 from keras_ae.data.sequences import Sequences, fit_sequences, lengths
 from keras_ae.data.source import Source
+from keras_ae.data.splits import without
+from keras_ae.data.trimming import check_contamination, standing_apart
+from keras_ae.errors import InputError
 from keras_ae.labelling import Labels, labels_of
 from keras_ae.training import default_latent_dim
 
@@ -24,6 +27,7 @@ class Prepared:
         statistics: of the training rows, by which they are scaled.
         labels: what is learned of them.
         schema: of a table, with what the training rows say of its columns.
+        left_out: rows that are in no part, since they stand apart.
     """
 
     data: Source
@@ -31,11 +35,16 @@ class Prepared:
     statistics: Statistics | ColumnStatistics | Sequences
     labels: Labels
     schema: Schema | None = None
+    left_out: int = 0
 
     @classmethod
-    def of(cls, data: Source, labels: bool | None, test: bool, seed: int) -> "Prepared":
+    def of(
+        cls, data: Source, labels: bool | None, test: bool, seed: int, contamination: float | None = None
+    ) -> "Prepared":
         """Splits a source, and looks at its training rows; arguments are those of `keras_ae.fit`."""
-        splits = split(data, seed, test)
+        splits = given = split(data, seed, test)
+        if contamination is not None:
+            splits = _trimmed(data, given, contamination, seed)
         rows, schema = data.rows, data.rows.schema
         statistics: Statistics | ColumnStatistics | Sequences
         if rows.channels is not None:
@@ -47,7 +56,8 @@ class Prepared:
             statistics = fit_scaling(splits.train)
             if schema is not None or rows.columns is not None:
                 schema = fit_support(schema or Schema.of_numbers(rows.columns or ()), splits.train)
-        return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed), schema)
+        left_out = sum(len(given.parts()[name]) - len(rows) for name, rows in splits.parts().items())
+        return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed), schema, left_out)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -80,6 +90,7 @@ class Prepared:
             "columns": list(rows.columns) if rows.columns else None,
             "dropped": list(rows.schema.dropped) if rows.schema else [],
             "rows_skipped": rows.skipped,
+            "rows_left_out": self.left_out,
             "window": rows.windowing.describe() if rows.windowing else None,
             "labels_column": self.data.labels,
             "scaling": "shared" if self.statistics.shared else "per feature",
@@ -91,6 +102,8 @@ class Prepared:
     def notes(self) -> list[str]:
         """What people should know of the rows."""
         notes = list(self.data.rows.notes)
+        if self.left_out:
+            notes.append(f"{self.left_out:,} rows that stand apart were left out of training")
         if self.sequences:
             steps = lengths(self.splits.train)
             notes.append(f"series of {steps.min()} to {self.shape[0]} steps, {np.median(steps):g} in the median")
@@ -102,3 +115,13 @@ class Prepared:
         for name, count in self.splits.duplicates.items():
             notes.append(f"{count} of {len(self.splits.parts()[name])} {name} rows also occur in an earlier split")
         return [*notes, *self.labels.notes]
+
+
+def _trimmed(data: Source, splits: Splits, contamination: float, seed: int) -> Splits:
+    """Without the training and validation rows that stand apart."""
+    check_contamination(contamination)
+    if data.stream is not None:
+        raise InputError("`contamination` needs rows in memory. Received: a stream.")
+    x, schema = np.concatenate([splits.train, splits.validation]), data.rows.schema
+    compared = x if schema is None or schema.is_plain else features(fit_columns(schema, x), x)
+    return without(splits, standing_apart(compared, contamination, seed))

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from keras_ae.data.trimming import check_contamination
 from keras_ae.errors import InputError
 from keras_ae.estimator import LARGEST_SEED, Estimator
 from keras_ae.frames import is_frame
@@ -72,9 +73,9 @@ class AnomalyDetector(OutlierMixin, Estimator):
     of new normal rows about alpha are, whatever the model (conformal p-values).
 
     Args:
-        contamination: share of the rows in `fit` that are outliers, (0, 0.5]. "auto" where all are normal. Otherwise
-            the model is trained twice: first on all rows, then without that share of those that it found most
-            unusual; and the threshold is the quantile of their scores, as elsewhere in scikit-learn.
+        contamination: share of the rows in `fit` that are outliers, (0, 0.5]; "auto" where all are normal. Otherwise
+            those that stand apart, alone or as a group, are left out of training, as `keras_ae.fit` says; and the
+            threshold is the quantile of the scores of all rows, as elsewhere in scikit-learn.
         alpha: false alarms among new normal rows, where `contamination` is "auto".
         recipe: and all after it, as for `AutoencoderTransformer`.
 
@@ -101,21 +102,14 @@ class AnomalyDetector(OutlierMixin, Estimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on X (rows, features); y is not looked at."""
-        share = self.contamination
-        if share != "auto" and not (isinstance(share, float | int) and 0 < share <= 0.5):
-            raise InputError(f'`contamination` must be "auto" or in (0, 0.5]. Received: {share!r}.')
+        share = None if self.contamination == "auto" else check_contamination(self.contamination)
         if not 0 < self.alpha < 1:
             raise InputError(f"`alpha` must be in (0, 1). Received: {self.alpha!r}.")
-        rows = self._learned(X)
-        self._train(rows)
-        if share != "auto":
-            scores = self.model_.score(rows.x)["score"]
-            usual = scores <= np.quantile(scores, 1 - float(share))
-            if not usual.all():
-                self._train(replace(rows, x=rows.x[usual]))
-            self.offset_ = float(np.quantile(self.score_samples(X), float(share)))
-        else:
+        self._train(self._learned(X), share)
+        if share is None:
             self._restore()
+        else:
+            self.offset_ = float(np.quantile(self.score_samples(X), share))
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:

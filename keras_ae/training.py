@@ -167,17 +167,27 @@ def train(
     return Training(ran, best_epoch, seconds, model.seconds_to_first_step, history)
 
 
-def finish(model: Autoencoder, splits: Splits, labels: Labels, keep_rows: bool = True) -> FittedPrior:
-    """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with."""
+def finish(
+    model: Autoencoder, splits: Splits, labels: Labels, keep_rows: bool = True, contamination: float = 0.0
+) -> FittedPrior:
+    """What a trained model still needs: a prior, p-values, calibrated probabilities, and an optimizer to go on with.
+    The share of calibration rows that is taken for anomalies has no part in the p-values."""
     y = labels.learned
     prior = model.fit_prior(splits.train, splits.validation, y.get("train"), y.get("validation"), keep_rows=keep_rows)
     model.fit_draws(splits.train, y.get("train"))
     model.fit_detector(splits.train, splits.validation, keep_rows=keep_rows)
-    model.calibrate(splits.calibration, labels.of_calibration())
+    x, of_x = splits.calibration, labels.of_calibration()
+    if contamination:
+        scores = model.score(x)["score"]
+        normal = scores <= np.quantile(scores, 1.0 - contamination)
+        x, of_x = x[normal], None if of_x is None else of_x[normal]
+    model.calibrate(x, of_x)
     if model.compiled:
         model.optimizer.learning_rate.assign(LEARNING_RATE)  # anew, not at what the schedule left
     else:
         model.compile(_optimizer(model, len(splits.train)))
+    if not model.optimizer.built:  # as it is where the model is loaded
+        model.optimizer.build(model.trainable_variables)
     return prior
 
 

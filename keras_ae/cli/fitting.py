@@ -74,6 +74,13 @@ def fit(
             help="Whether the artifact may hold rows of SOURCE: for the score, for monitor and for the report.",
         ),
     ] = True,
+    contamination: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the rows that are anomalies, up to 0.5: what stands apart is left out of training.",
+            show_default=False,
+        ),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a .csv or .parquet, or array of an .npz, with labels.")
     ] = None,
@@ -206,6 +213,7 @@ def fit(
             labels=False if no_labels else True if labels is not None else None,
             report=report,
             keep_rows=keep_rows,
+            contamination=contamination,
             progress=progress,
             resume=run,
             on_divergence=on_divergence,

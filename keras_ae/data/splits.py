@@ -1,7 +1,7 @@
 """Train, validation, calibration and test rows: drawn by seed, never overlapping."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,19 @@ def split(source: Source, seed: int, test: bool = True) -> Splits:
     take("train", order[start:])
     known = {name: y for name, y in labels.items() if y is not None}
     return Splits(**parts, duplicates=_duplicates(parts), labels=known if len(known) == len(labels) else None)
+
+
+def without(splits: Splits, left_out: np.ndarray) -> Splits:
+    """Splits without those of the training and validation rows, in this order, that are marked, bool (rows,)."""
+    parts, start = {}, 0
+    labels = dict(splits.labels or {})
+    for name in ("train", "validation"):
+        kept = ~left_out[start : start + len(splits.parts()[name])]
+        start += len(kept)
+        parts[name] = splits.parts()[name][kept]
+        if name in labels:
+            labels[name] = labels[name][kept]
+    return replace(splits, **parts, duplicates=_duplicates(splits.parts() | parts), labels=labels or None)
 
 
 def _of_samples(stream: Stream, test: bool) -> Splits:
