@@ -4,6 +4,7 @@ All of scikit-learn's own checks take minutes: `pytest -m slow tests/test_sklear
 """
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
