@@ -50,7 +50,7 @@ def test_what_is_on_the_command_line_goes_before_the_file(run, tmp_path):
     (tmp_path / "fit.toml").write_text(f'source = "digits"\nout = "{tmp_path}/a"\nrecipe = "vea"\n')
     code, _, err = run("fit", "--config", tmp_path / "fit.toml", "--epochs", "0")
     assert (code, "'vea'" in err) == (2, True)
-    code, _, err = run("fit", "gone.csv", "--config", tmp_path / "fit.toml")
+    code, _, err = run("fit", "gone.csv", "--recipe", "ae", "--config", tmp_path / "fit.toml")
     assert (code, "gone.csv" in err) == (2, True)
 
 
