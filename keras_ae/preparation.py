@@ -56,7 +56,7 @@ class Prepared:
             statistics = fit_scaling(splits.train)
             if schema is not None or rows.columns is not None:
                 schema = fit_support(schema or Schema.of_numbers(rows.columns or ()), splits.train)
-        left_out = sum(len(given.parts()[name]) - len(rows) for name, rows in splits.parts().items())
+        left_out = sum(len(given.parts()[name]) - len(x) for name, x in splits.parts().items())
         return cls(data, splits, statistics, labels_of(data, splits, statistics, labels, seed), schema, left_out)
 
     @property
