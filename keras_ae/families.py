@@ -259,8 +259,10 @@ def rae_l2(shape: tuple[int, ...], weight: float = 1e-3) -> Parts:
     return Parts(RMSELoss(), regularizers=[ActivityLoss(weight, "l2")])
 
 
-def rae_gp(shape: tuple[int, ...], weight: float = 1e-3, penalty: float = 1e-3, probes: int = 1) -> Parts:
-    return Parts(RMSELoss(), regularizers=[ActivityLoss(weight, "l2"), JacobianLoss(penalty, "decoder", probes)])
+def rae_gp(shape: tuple[int, ...], weight: float = 1e-3, penalty: float = 0.03, probes: int = 1) -> Parts:
+    # Of a feature, as the error is: the norm is a sum over features.
+    jacobian = JacobianLoss(penalty / math.prod(shape), "decoder", probes)
+    return Parts(RMSELoss(), regularizers=[ActivityLoss(weight, "l2"), jacobian])
 
 
 def adversarial_ae(shape: tuple[int, ...], weight: float = 0.1) -> Parts:

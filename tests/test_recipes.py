@@ -26,7 +26,7 @@ OPTIONS = {
     "contractive": {"weight": 1e-3, "probes": 2},
     "masked": {"rate": 0.3},
     "rae_l2": {"weight": 1e-2},
-    "rae_gp": {"penalty": 1e-4},
+    "rae_gp": {"penalty": 0.01},
     "adversarial_ae": {"weight": 0.05},
     "wae_mmd": {"weight": 0.2},
     "swae": {"projections": 20},
