@@ -20,6 +20,7 @@ import keras_ae
 from keras_ae import bench
 from keras_ae.data.sources import Source
 from keras_ae.evaluation import evaluate
+from keras_ae.layers import VectorQuantizer
 from keras_ae.likelihood import density_bound
 from keras_ae.recipes import RECIPES
 
@@ -75,6 +76,9 @@ def measured(source: Source, recipe: str, epochs: int | None) -> dict[str, float
         nll = evaluate(near, rows, latent_dim=LATENTS, nll=bound(rows), metrics=["likelihood"]).numbers
         found = {**found, **nll}
         figures["nll"] = float(nll["nll"]["model"].value)
+    if isinstance(model.latent, VectorQuantizer):
+        terms = model.evaluate(splits.test, batch_size=len(splits.test), verbose=0, return_dict=True)
+        figures["codes_used"] = terms["perplexity"] / model.latent.codes
     held_out = {f"held_out {name}": float(found[name]["held_out"].value) for name in ("frechet", "coverage", "c_t")}
     baseline = {
         f"PCA + mixture {name}": float(found[name]["baseline"].value)
@@ -102,6 +106,12 @@ def table(results: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def codes_used(results: dict[str, dict[str, float]]) -> str:
+    """A paragraph on the codebooks; none without any."""
+    shares = [f"{run['codes_used']:.0%} by `{name}`" for name, run in results.items() if "codes_used" in run]
+    return f"\nPerplexity of codes on test rows, as a share of the codebook: {', '.join(shares)}.\n" if shares else ""
+
+
 def write(results: dict[str, dict[str, float]], data: str) -> None:
     epochs = sorted({int(run["epochs"]) for run in results.values()})
     RESULT.write_text(f"""# Every recipe, with one network
@@ -116,7 +126,7 @@ and not with those of other sizes. `cvae` alone is told the labels. Seconds are 
 {bench.machine()}; {datetime.date.today()}. Regenerate: `python benchmarks/families.py DATA.npz`.
 
 {table(results)}
-""")
+{codes_used(results)}""")
 
 
 def main() -> None:

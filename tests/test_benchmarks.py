@@ -89,6 +89,9 @@ def test_the_table_of_families_has_a_likelihood_where_there_is_one(load):
     assert ae.startswith("| `ae` | 1.00 |  |")
     assert vae.startswith("| `vae` | 2.00 | 3 |")
     assert baseline.startswith("| *PCA + mixture* |  | 4 |")
+    assert load("families").codes_used(results) == ""
+    used = load("families").codes_used({**results, "vq_vae": {"rmse_test": 1.0, "codes_used": 0.915}})
+    assert used.endswith("share of the codebook: 92% by `vq_vae`.\n")
 
 
 def test_figures(load):
