@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 import keras_ae
 from keras_ae.layers import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
+from keras_ae.layers.codebooks import categories_of
 
 RNG = np.random.default_rng(0)
 
@@ -93,6 +94,12 @@ def test_categories_are_drawn_by_their_probability():
     share = np.stack([(drawn.argmax(-1) == c).mean(axis=0) for c in range(3)], axis=-1)
     assert (np.abs(share - p) < 5 * np.sqrt(p * (1 - p) / 20_000)).all()
     np.testing.assert_array_equal(layer(logits).numpy().reshape(2, 3), np.eye(3)[p.argmax(axis=-1)])
+
+
+def test_variables_have_by_default_as_many_categories_as_tell_most():
+    for n in range(2, 41):
+        states = {c: c ** (n // c) for c in range(2, n + 1) if n % c == 0}
+        assert states[categories_of(n, None)] == max(states.values())
 
 
 def test_the_kl_of_categories_is_from_the_uniform_distribution():

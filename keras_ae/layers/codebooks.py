@@ -195,7 +195,7 @@ class GumbelSoftmax(keras.layers.Layer):
     Called on logits (batch, n); returns z of that shape: n / categories variables one after the other.
 
     Args:
-        categories: of a variable, a divisor of n; by default the largest up to 8, or n where that is prime.
+        categories: of a variable, a divisor of n; by default that by which n numbers tell most: 3, else 4, 2, 5, ...
         temperature: 0 draws categories, infinity is flat; a non-trainable variable, so that a callback can lower it.
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
 
@@ -254,7 +254,8 @@ class GumbelSoftmax(keras.layers.Layer):
 def categories_of(n: int, categories: int | None) -> int:
     """Categories of a variable where n latents are cut into some; ValueError where that can't be."""
     if categories is None:
-        categories = next((c for c in range(min(8, n), 1, -1) if n % c == 0), n)
+        divisors = (c for c in range(2, n + 1) if n % c == 0)
+        categories = max(divisors, key=lambda c: (math.log(c) / c, c), default=n)
     if categories < 2 or n % categories:
         raise ValueError(f"`categories` must be at least 2 and divide the {n} latents. Received: {categories}.")
     return int(categories)
