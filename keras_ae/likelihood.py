@@ -75,8 +75,8 @@ def log_likelihood(
 
     (Burda et al. 2016, "Importance weighted autoencoders", equation 8). L_1 is the ELBO; L_k rises with k to log p(x).
     p(z) is what `generate` draws from, or with `trained` what training tied z to. Of raw units it is a density; of a
-    table that is more than numbers it is that of its features, where a number counts in its deviations and a missing
-    cell not at all; of series that of the values that are there times the probability of the length. Whole numbers
+    table that of its numbers in raw units, whatever their transform, and of its other features, where a missing cell
+    does not count; of series that of the values that are there times the probability of the length. Whole numbers
     (uint8) are spread evenly over their unit first, or binarized where the model binarizes, by chance of their grey: a
     density would be infinite on them (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1).
 
@@ -222,12 +222,12 @@ def _scaled(model: Any, x: np.ndarray, rng: np.random.Generator) -> tuple[Any, A
     """Rows in network units, and the logarithm of what a raw unit of volume is there: of all rows, or of each."""
     import tensorflow as tf
 
-    if isinstance(model.scaling, SequenceScaling):
+    if isinstance(model.scaling, SequenceScaling | ColumnScaling):
         return model.scaling(x), model.scaling.log_volume(x)
     if isinstance(model.scaling, Binarize):
         grey = np.asarray(model.scaling.share(x))
         return tf.constant((rng.random(grey.shape, dtype="float32") < grey).astype("float32")), 0.0
-    if isinstance(model.scaling, Counts | ColumnScaling):
+    if isinstance(model.scaling, Counts):
         return model.scaling(x), 0.0
     if isinstance(model.scaling, UnitInterval):
         shares = model.scaling(x)

@@ -192,6 +192,29 @@ def test_features_are_what_they_say_and_go_back():
     np.testing.assert_allclose(rows(schema, f)[complete], x[complete], rtol=1e-4, atol=1e-3)
 
 
+def test_a_density_of_features_is_one_of_raw_numbers_by_the_slopes_of_the_transforms():
+    rng = np.random.default_rng(0)
+    schema, x = fitted_schema(
+        {"pay": np.exp(3 * rng.normal(size=400)), "age": rng.normal(40, 9, 400), "c": ["a", "b"] * 200}
+    )
+    assert [column.transform for column in schema.columns] == ["quantile", None, None]
+    knots = np.array(schema.columns[0].knots[0])
+    at = np.append(rng.uniform(0, 2, 200), [1e-9, 2 * knots[-1]])  # below all knots, between and above them
+    row, numbers = (
+        np.tile(x[0].astype("float64"), (len(at), 1)),
+        [layout(schema).names.index(n) for n in ("pay", "age")],
+    )
+    row[:, 0] = at
+    step = np.array([1e-6, 1e-3, 0.0])
+    inside = np.searchsorted(knots, row[:, 0] + step[0]) == np.searchsorted(knots, row[:, 0])
+    change = (features(schema, row + step) - features(schema, row))[:, numbers] / step[:2]
+    expected = np.log(change).sum(axis=1)
+    layer = ColumnScaling(schema.describe())
+    np.testing.assert_allclose(layer.log_volume(row)[inside], expected[inside], atol=1e-3)
+    row[:, 0] = np.nan
+    np.testing.assert_allclose(layer.log_volume(row), -np.log(schema.columns[1].scale), rtol=1e-6)
+
+
 def test_the_layer_gives_the_features_of_numpy_and_keeps_its_schema():
     schema, x = fitted_schema(orders())
     layer = ColumnScaling(schema.describe())

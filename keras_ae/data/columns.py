@@ -179,6 +179,19 @@ def piecewise(x: Any, before: np.ndarray, after: np.ndarray, xp: Any = np) -> An
     return inside + below + above
 
 
+def log_volume(schema: Schema, x: np.ndarray) -> np.ndarray:
+    """Of rows x (rows, columns): the logarithm of what a raw unit of volume of their numbers is in features, (rows,). A
+    cell that is missing has none.
+    """
+    slopes = np.zeros(x.shape)
+    slopes[:, _linear(schema)] = -np.log(_row(schema, _linear(schema), "scale").astype("float64"))
+    for i in _curved(schema):
+        raw, normal = (np.array(part, "float32") for part in schema.columns[i].knots)
+        piece = np.clip(np.searchsorted(raw, x[:, i], side="right") - 1, 0, len(raw) - 2)
+        slopes[:, i] = np.log(np.diff(normal) / np.diff(raw), dtype="float64")[piece]
+    return np.where(np.isnan(x), 0.0, slopes).sum(axis=1)
+
+
 def with_flags(schema: Schema, f: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Features (rows, size) of which some say which cells of raw rows x (rows, columns) are missing."""
     f = f.copy()

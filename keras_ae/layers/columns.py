@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.data.columns import features, layout, rows
+from keras_ae.data.columns import features, layout, log_volume, rows
 from keras_ae.data.schema import Schema
 from keras_ae.layers.draws import uniform
 from keras_ae.layers.latents import bound_log_var, log_normal
@@ -44,6 +44,12 @@ class ColumnScaling(Incomplete):
     def units(self) -> np.ndarray:
         """Of each column (columns,): what counts as a difference of one."""
         return np.array([column.scale for column in self.schema.columns], "float32")
+
+    def log_volume(self, x: np.ndarray) -> np.ndarray:
+        """Of raw rows (batch, columns): the logarithm of what a raw unit of volume of their numbers is in features,
+        (batch,).
+        """
+        return log_volume(self.schema, x)
 
     def by_raw(self, of_features: Any, scaled: Any) -> Any:
         """Sums over the features of each column: (batch, columns)."""
