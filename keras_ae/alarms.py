@@ -33,6 +33,11 @@ def alarms_of_batch(p_value: np.ndarray, rate: float) -> np.ndarray:
     return found
 
 
+def least_p_value(rows: int) -> float:
+    """The lowest conformal p-value that there can be with so many calibration rows."""
+    return 1 / (rows + 1)
+
+
 def check_level(name: str, value: float) -> float:
     """The value; InputError outside (0, 1)."""
     if not 0 < value < 1:

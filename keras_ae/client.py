@@ -89,8 +89,17 @@ class Client(Functions):
 
     def reconstruct(self, x: Any) -> Any:
         """AE(x) in raw units, deterministic; of a DataFrame or a dictionary of columns one of their kind."""
-        found = self.run("reconstruct", {"x": x})
-        return found["x_hat"] if list(found) == ["x_hat"] else table_like(x, found)
+        return self._of_columns("reconstruct", x)
+
+    def explain(self, x: Any) -> Any:
+        """What each feature of raw x adds to the score; of a DataFrame or a dictionary of columns one of their kind."""
+        return self._of_columns("explain", x)
+
+    def _of_columns(self, function: str, x: Any) -> Any:
+        """The output of a function that gives something for each column, by the names of these where it does."""
+        found = self.run(function, {"x": x})
+        (output,) = self.signatures[function]["outputs"]
+        return found[output] if list(found) == [output] else table_like(x, found)
 
     def generate_table(
         self, n: int, y: Any = None, seed: int | None = None, missing: bool = True

@@ -1,5 +1,6 @@
 """Has the data changed since training? Rows that are new, beside rows that the artifact keeps for this."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact
-from keras_ae.alarms import alarms, check_level
+from keras_ae.alarms import alarms, check_level, least_p_value
 from keras_ae.data.sequences import is_ragged, lengths, padded
 from keras_ae.errors import ArtifactError, InputError
 from keras_ae.inputs import raw_batches
@@ -17,6 +18,7 @@ from keras_ae.runtime import load
 REFERENCE = "reference.npz"
 """Raw rows of an artifact that were neither trained on nor tested."""
 REFERENCE_ROWS = 1_000
+LATENTS = "latents"
 _MOST_ROWS = 5_000
 _MOST_COLUMNS = 256
 _ALARM = 0.01
@@ -48,14 +50,15 @@ class Drift:
         reference_rows: kept in the artifact.
         level: chance of an alarm without a change.
         shifts: all comparisons; `score` and `latents` first.
-        alarms: share of the new rows whose p-value is at most 0.01.
+        alarms: share of the new rows whose p-value is at most 0.01; None where the model's calibration rows are too few
+            for one so low.
     """
 
     rows: int
     reference_rows: int
     level: float
     shifts: tuple[Shift, ...]
-    alarms: float
+    alarms: float | None
 
     @property
     def found(self) -> tuple[Shift, ...]:
@@ -68,11 +71,15 @@ class Drift:
         return {**asdict(self), "shifts": [asdict(s) for s in self.shifts], "found": [s.of for s in self.found]}
 
     def __str__(self) -> str:
-        what = f"{self.rows:,} new rows beside {self.reference_rows:,} of training; {self.alarms:.1%} at p <= 0.01"
-        if not self.found:
-            return f"no change found: {what}"
-        lines = [f"  {s.of:<20} {s.statistic:.3f}  p = {s.p_value:.1e}" for s in self.found]
-        return "\n".join([f"changed: {what}", *lines])
+        said = "changed" if self.found else "no change found"
+        lines = [f"{said}: {self.rows:,} new rows beside {self.reference_rows:,} that the artifact keeps"]
+        for s in self.found:
+            what = "AUC" if s.of == LATENTS else "distance"
+            lines.append(f"  {s.of:<20} {what:<8} {s.statistic:.3f}  p = {s.p_value:.1e}")
+        if self.alarms is not None:
+            usual = f"of usual rows about {_ALARM:.0%}"
+            lines.append(f"  {self.alarms:.1%} of the new rows have a p-value of at most {_ALARM}, {usual}")
+        return "\n".join(lines)
 
 
 def keep_reference(folder: Path, rows: np.ndarray) -> None:
@@ -137,14 +144,16 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
 
     def compared(of: str, a: np.ndarray, b: np.ndarray) -> Shift:
         # A missing cell is a value of its own, below all others.
-        found = ks_2samp(*(np.nan_to_num(part, nan=-np.inf) for part in (a, b)))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "ks_2samp: Exact calculation unsuccessful")  # the asymptotic one will do
+            found = ks_2samp(*(np.nan_to_num(part, nan=-np.inf) for part in (a, b)))
         return Shift(of, float(found.statistic), float(found.pvalue))
 
     z, z_new = (model.encode(rows).reshape(len(rows), -1) for rows in (reference, x))
     latents = two_sample(z, z_new, seed)
     shifts = [
         compared("score", known["score"], new["score"]),
-        Shift("latents", latents["c2st_auc"].value, latents["c2st_p_value"].value),
+        Shift(LATENTS, latents["c2st_auc"].value, latents["c2st_p_value"].value),
     ]
     if model.sequences is not None:
         x = model.sequences.padded(x)
@@ -153,4 +162,6 @@ def monitor(path: str | Path, x: np.ndarray, level: float = 0.001, seed: int = 0
     if len(columns) <= _MOST_COLUMNS:
         flat, flat_new = reference.reshape(len(reference), -1), x.reshape(len(x), -1)
         shifts += [compared(name, flat[:, i], flat_new[:, i]) for i, name in enumerate(columns)]
-    return Drift(len(x), len(reference), level, tuple(shifts), float(np.mean(alarms(new["p_value"], _ALARM))))
+    is_told = least_p_value(model.manifest["calibration_rows"]) <= _ALARM
+    share = float(np.mean(alarms(new["p_value"], _ALARM))) if is_told else None
+    return Drift(len(x), len(reference), level, tuple(shifts), share)

@@ -483,6 +483,7 @@ def test_the_document_of_a_served_table_tells_its_columns(orders_artifact):
         assert jsonschema_rs.is_valid(form, {"signature_name": "score", **request})
         assert not jsonschema_rs.is_valid(form, {"signature_name": "generate", **request})
     assert "amount, age, colour, member, when" in pages.html(models)
+    assert '"instances": [{"amount": ..., "age": ..., "colour": ...,' in pages.html(models)
 
 
 @pytest.mark.parametrize(
@@ -522,6 +523,7 @@ def test_the_client_sends_a_table_as_it_is(orders_artifact):
             np.testing.assert_allclose(client.score(frame)["score"], expected, rtol=1e-6)
             np.testing.assert_allclose(client.score(frame.to_dict("list"))["score"], expected, rtol=1e-6)
             pd.testing.assert_frame_equal(client.reconstruct(frame), model.reconstruct(frame), check_dtype=False)
+            pd.testing.assert_frame_equal(client.explain(frame), model.explain(frame), check_dtype=False, rtol=1e-3)
             drawn = client.generate_table(40, seed=0)
             for name, column in model.table(model.generate(40, seed=0)).items():
                 np.testing.assert_array_equal(drawn[name], column)
@@ -702,6 +704,7 @@ def test_drift_is_seen_in_categories_and_in_what_is_missing(run, orders_artifact
     done = run("monitor", orders_artifact, tmp_path / "gone.csv")
     assert done.exit_code == 3
     assert "age" in done.stdout
+    assert "p-value of at most" not in done.stdout  # which 40 calibration rows can't give
 
 
 def test_a_table_is_evaluated_by_its_features(orders_artifact, orders_csv):

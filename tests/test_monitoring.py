@@ -1,6 +1,7 @@
 """Alarms from p-values, and whether new rows still look like those of training."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -37,16 +38,19 @@ def test_what_changed_is_found_and_what_did_not_is_left_alone(digits_fitted):
     assert same.found == ()
     assert (same.rows, same.reference_rows) == (len(test), len(digits_fitted.splits.calibration))
     assert str(same).startswith("no change found")
+    assert f"{same.alarms:.1%} of the new rows" in str(same)
 
     moved = test.copy()
     moved[:, 20] += 6
     found = monitor(path, moved)
     assert {"column 20"} <= {s.of for s in found.found}
-    assert "column 20" in str(found)
+    assert re.search(r"column 20 +distance 0\.\d+  p = ", str(found))
     # Each column as it was, and no row as any: only what sees columns together finds it.
     mixed = np.stack([RNG.permutation(column) for column in test.T], axis=1)
-    by_name = {s.of for s in monitor(path, mixed).found}
+    found = monitor(path, mixed)
+    by_name = {s.of for s in found.found}
     assert {"score", "latents"} <= by_name
+    assert re.search(r"latents +AUC +0\.\d+  p = ", str(found))
     assert not any(name.startswith("column") for name in by_name)
 
 

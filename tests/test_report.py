@@ -1,6 +1,7 @@
 """The report: one page that needs nothing else, holds what evaluation found, and shows rows as what they are."""
 
 import hashlib
+import html
 import importlib.util
 import json
 import re
@@ -20,12 +21,13 @@ from keras_ae.artifact import verify_files
 from keras_ae.cli import app
 from keras_ae.data import load_source, split
 from keras_ae.errors import InputError
-from keras_ae.evaluation.result import LABELS
+from keras_ae.evaluation.result import COLUMNS, LABELS, MEANINGS
 from keras_ae.judging import judge
 from keras_ae.report import add_report, pictures, write_report
 from keras_ae.report.observations import Observations
 from keras_ae.report.page import Page
 
+ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -103,6 +105,22 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page):
         "Are probabilities right?",
     ]
     assert [data for data in parsed.text if data in headings] == headings
+
+
+def test_each_number_is_explained_where_it_is_met(page):
+    _, found, text = page
+    said = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text)
+    expected = [(COLUMNS[name], MEANINGS[name]) for name in found.columns]
+    expected += [(LABELS[name], MEANINGS[name]) for name in found.measured]
+    assert [(html.unescape(label), html.unescape(meaning)) for label, meaning in said] == expected
+
+
+def test_the_glossary_says_the_same_of_a_number():
+    page = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    terms = dict(re.findall(r"^\| ([^|]*) \| ([^|]*) \|$", page, re.MULTILINE))
+    both = {name for name in LABELS if LABELS[name] in terms}
+    assert both >= {"c_t", "coverage"}
+    assert {name: terms[LABELS[name]] for name in both} == {name: MEANINGS[name] for name in both}
 
 
 def test_its_numbers_and_its_verdict_are_those_of_the_evaluation(page, digits_artifact):

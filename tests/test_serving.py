@@ -661,6 +661,8 @@ def test_names_of_models(digits_artifact, tmp_path):
         Models([f"a/b={digits_artifact}"])
     with pytest.raises(ArtifactError, match="neither an artifact"):
         Models([tmp_path])
+    with pytest.raises(ArtifactError, match="No such folder"):
+        Models([tmp_path / "gone"])
     with pytest.raises(InputError, match=r"`precision` must be one that .* holds: float32"):
         Models([digits_artifact], precision="int8")
 

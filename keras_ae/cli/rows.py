@@ -170,6 +170,7 @@ def _apply(
     alpha: float | None = None,
     rate: float | None = None,
 ) -> None:
+    from keras_ae.alarms import least_p_value
     from keras_ae.data.output import check_output
     from keras_ae.files import run_file
 
@@ -181,8 +182,8 @@ def _apply(
         raise InputError("`--fdr` judges all rows together, which no worker holds. Received: --engine ray.")
     model = _load(artifact, provider)
     rows = model.manifest.get("calibration_rows", 0)
-    if alpha is not None and alpha * (rows + 1) < 1:
-        typer.echo(f"note: {rows:,} calibration rows give no p-value below {1 / (rows + 1):.2g}", err=True)
+    if alpha is not None and alpha < least_p_value(rows):
+        typer.echo(f"note: {rows:,} calibration rows give no p-value below {least_p_value(rows):.2g}", err=True)
     if ray is not None and out is not None:
         from keras_ae.distributed import run_files
 

@@ -7,12 +7,13 @@ from keras_ae.evaluation.factors import Disentanglement, disentanglement
 from keras_ae.evaluation.novelty import Neighbours
 from keras_ae.evaluation.numbers import Number
 from keras_ae.evaluation.protocol import METRICS, evaluate
-from keras_ae.evaluation.result import COLUMNS, LABELS, Evaluation
+from keras_ae.evaluation.result import COLUMNS, LABELS, MEANINGS, Evaluation
 from keras_ae.evaluation.verdict import Answer, Verdict, judge
 
 __all__ = [
     "COLUMNS",
     "LABELS",
+    "MEANINGS",
     "METRICS",
     "Answer",
     "Disentanglement",

@@ -38,6 +38,34 @@ LABELS = {
     "preference": "preference for X",
     "copied": "copied",
 }
+MEANINGS = {
+    "model": "what is judged: the model's samples, reconstructions, latents and scores",
+    "held_out": "real rows that the model has not seen: what a perfect model would get",
+    "left_out": "training rows, each beside all others: what a perfect model would get, too",
+    "copies": "training rows in the place of samples: what a model that memorized them would get",
+    "baseline": "a Gaussian mixture on as many principal components as the model has latents: what is to be beaten",
+    "rmse_train": "how far reconstructions of training rows are from them, per feature, in the units of the data",
+    "rmse_test": "the same of rows that were not trained on; far above it is overfitting",
+    "auroc": "chance that an anomaly scores higher than a normal row: 0.5 is a guess, 1 is perfect",
+    "average_precision": "precision at each anomaly that is found, averaged: 1 is perfect",
+    "false_positive_rate": "share of normal held-out rows that raise an alarm at a nominal 1 %: 0.01 or less is right",
+    "knn_accuracy": "share of held-out rows whose class their 5 nearest training rows tell, by z",
+    "probe_accuracy": "the same of a logistic regression on z",
+    "c2st_auc": "how well a classifier tells samples from real rows: 0.5 is not at all, 1 is always",
+    "c2st_p_value": "chance of such an AUC where there is nothing to tell",
+    "frechet": "distance of mean and covariance from those of real rows, in features of variance 1: 0 is none",
+    "precision": "share of samples that lie where real rows do",
+    "recall": "share of real rows that lie where samples do",
+    "density": "how many real rows a sample lies near, over what is usual; above 1 is no better",
+    "coverage": "share of real rows that have a sample among their nearest neighbours",
+    "nll": "mean of a bound on -log p(x) over held-out rows: lower is better",
+    "c_t": "how much farther from training rows samples lie than real rows do: about 0 of these, far below of copies",
+    "nn_ratio": "median distance to the training rows, over that of real rows: 1 of real rows, 0 of copies",
+    "authenticity": "share of samples farther from their nearest training row than that is from its own: 0 of copies",
+    "preference": "chance to be relatively nearer to training rows than real rows are: 0.5 of these, 1 of copies",
+    "copied": "share of samples much nearer to a training row than to other real rows: 0.01 of these, 1 of copies",
+}
+"""What each of COLUMNS and LABELS says, in a line; docs/evaluation.md has the definitions."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +90,16 @@ class Evaluation:
     features: str
     settings: dict[str, Any]
 
+    @property
+    def columns(self) -> list[str]:
+        """Of `COLUMNS`, those that have a number."""
+        return [column for column in COLUMNS if any(column in row for row in self.numbers.values())]
+
+    @property
+    def measured(self) -> list[str]:
+        """Of `LABELS`, those that have a number."""
+        return [name for name in LABELS if name in self.numbers]
+
     def to_dict(self) -> dict[str, Any]:
         """All of it but the neighbours, ready for JSON; a value that is not defined is None."""
         numbers = {
@@ -80,12 +118,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         """A table of text, the verdict below it."""
-        used = [column for column in COLUMNS if any(column in row for row in self.numbers.values())]
-        lines = [["", *(COLUMNS[column] for column in used)]]
-        for name in LABELS:
-            if name in self.numbers:
-                row = self.numbers[name]
-                lines.append([LABELS[name], *(str(row[column]) if column in row else "" for column in used)])
+        lines = [["", *(COLUMNS[column] for column in self.columns)]]
+        for name in self.measured:
+            row = self.numbers[name]
+            lines.append([LABELS[name], *(str(row[column]) if column in row else "" for column in self.columns)])
         widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
         text = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from keras_ae import runtime
+from keras_ae.alarms import least_p_value
 from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation
 from keras_ae.evaluation.classification import expected_calibration_error
-from keras_ae.evaluation.result import COLUMNS, LABELS
+from keras_ae.evaluation.result import COLUMNS, LABELS, MEANINGS
 from keras_ae.judging import Judged
 from keras_ae.provenance import known_labels
 from keras_ae.report import pictures
@@ -104,21 +105,23 @@ class Page:
         return _section("Is the model good?", f'<div class="cards">{"".join(cards)}</div>')
 
     def _numbers(self) -> str:
-        numbers = self.evaluation.numbers
-        used = [column for column in COLUMNS if any(column in row for row in numbers.values())]
+        numbers, used, measured = self.evaluation.numbers, self.evaluation.columns, self.evaluation.measured
         head = "".join(f'<th scope="col">{_text(COLUMNS[column])}</th>' for column in used)
         rows = []
-        for name in (name for name in LABELS if name in numbers):
+        for name in measured:
             cells = "".join(f"<td>{_cell(numbers[name].get(column))}</td>" for column in used)
             rows.append(f'<tr><th scope="row">{_text(LABELS[name])}</th>{cells}</tr>')
         body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         table = f'<div class="wide"><table>{body}</table></div>'
+        terms = {**{column: COLUMNS[column] for column in used}, **{name: LABELS[name] for name in measured}}
+        said = (f"<dt>{_text(label)}</dt><dd>{_text(MEANINGS[name])}</dd>" for name, label in terms.items())
+        meanings = f'<h3>What they say</h3><dl class="meanings">{"".join(said)}</dl>'
         skipped = ", ".join(self.evaluation.skipped)
         note = "Below each value, its 95 % interval." + (f" Not measured here: {skipped}." if skipped else "")
         if not self.judged.all_rows:
             looked = f"{len(self.splits.train):,} training and {len(self.splits.test):,} test rows"
             note += f" Of {looked}, drawn by seed; `keras-ae report` looks at all."
-        return _section("Numbers", table, note)
+        return _section("Numbers", table + meanings, note)
 
     def _training(self) -> str:
         history = dict(self.model.manifest.get("training", {}).get("history") or {})
@@ -227,7 +230,7 @@ class Page:
         )
         mark = None
         note = "Of test rows; higher is more anomalous."
-        if "p_value" in scores and len(calibration["score"]) + 1 < 1 / ALPHA:
+        if "p_value" in scores and least_p_value(len(calibration["score"])) > ALPHA:
             note += f" No p-value is {ALPHA} or less with {len(calibration['score'])} calibration rows."
         elif "p_value" in scores:
             mark = float(np.quantile(calibration["score"], 1 - ALPHA, method="higher"))
@@ -249,7 +252,8 @@ class Page:
         measured = ([confidence[bins == i].mean() for i in filled], [right[bins == i].mean() for i in filled])
         chart = pictures.lines({"model": measured, "perfect": ([0, 1], [0, 1])}, "Accuracy by confidence", "confidence")
         error = expected_calibration_error(probability, y)
-        note = f"Accuracy {right.mean():.2%} on {len(y):,} test rows; expected calibration error {error:.4f}."
+        note = f"Accuracy {right.mean():.2%} on {len(y):,} test rows; expected calibration error {error:.4f}, "
+        note += "how far confidence is from accuracy in the mean."
         return _section("Are probabilities right?", _grid([_figure(chart, "accuracy")], "charts"), note)
 
 

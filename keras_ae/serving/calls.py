@@ -19,6 +19,7 @@ _DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
 MOST_VALUES = 1 << 24
 """In one answer: a request of a few bytes may ask for many large images."""
 _PADDED = ("x", "x_hat")
+_OF_COLUMNS = ("reconstruct", "explain")
 _SAMPLING = ("n", "seed", "missing")
 _MOST_SEED = 2**63 - 1
 
@@ -32,7 +33,7 @@ class Call:
         function: its name.
         arrays: its inputs; their values are checked when it runs.
         rows: how many.
-        by_cells: whether rows of a table go back as they came, by the names of columns, in words and dates.
+        by_cells: whether what it gives for each column goes back by its name: rows of a table in words and dates.
     """
 
     version: Version
@@ -105,7 +106,7 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         given = _sampled(version, given, inputs["epsilon"]["shape"], most_rows)
     elif version.has_columns and "x" in inputs and given.keys() - inputs.keys():
         x = _from_cells(version, given, most_rows)
-        return Call(version, function, {"x": x}, len(x), version.has_cells and function == "reconstruct")
+        return Call(version, function, {"x": x}, len(x), version.has_cells and function in _OF_COLUMNS)
     foreign = [name for name in given if name not in inputs]
     missing = [name for name in inputs if name not in given and name != "label"]
     if foreign or missing:

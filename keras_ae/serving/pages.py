@@ -3,6 +3,8 @@
 import html as escaping
 from typing import Any
 
+import orjson
+
 from keras_ae import __version__
 from keras_ae.serving import v2
 from keras_ae.serving.calls import required
@@ -99,15 +101,17 @@ def _model_part(version: Version, numbers: list[str]) -> str:
         rows.append(f"<tr><td><code>{function}</code><td>{taken}<td>{given}")
     name = escaping.escape(version.name)
     classes = f"<p>Classes: {escaping.escape(', '.join(version.classes))}.</p>" if version.classes else ""
-    columns = ", ".join(version.model.schema_of_table().names) if version.has_columns else ""
-    table = f"<p>Columns, instead of <code>x</code>: {escaping.escape(columns)}.</p>" if columns else ""
+    columns = list(version.model.schema_of_table().names) if version.has_columns else []
+    table = f"<p>Columns, instead of <code>x</code>: {escaping.escape(', '.join(columns))}.</p>" if columns else ""
+    cells = ", ".join(f"{orjson.dumps(column).decode()}: ..." for column in columns)
+    row = escaping.escape(f"{{{cells}}}", quote=False) if columns else "[...]"
     return (
         f"<h2>{name}</h2><p>Versions: {', '.join(numbers)}.</p>{classes}{table}"
         f"<table><tr><th>signature<th>inputs<th>outputs{''.join(rows)}</table>"
         f"<pre>curl http://HOST/v1/models/{name}:predict "
         """-d '{"signature_name": "generate", "inputs": {"n": 5, "seed": 0}}'\n"""
         f"curl http://HOST/v1/models/{name}:predict "
-        """-d '{"signature_name": "score", "instances": [[...], [...]]}'\n"""
+        f"""-d '{{"signature_name": "score", "instances": [{row}, {row}]}}'\n"""
         f"curl http://HOST/v2/models/{name}.encode/infer "
         """-d '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, ...], "data": [...]}]}'</pre>"""
     )

@@ -33,12 +33,14 @@ def read(version: Version, body: bytes, most_rows: int) -> tuple[Call, bool]:
 
 
 def write(call: Call, outputs: dict[str, np.ndarray], by_rows: bool) -> bytes:
-    """The answer: of one output its values, of several an object of them, or one object a row; of rows of a table that
-    go by the names of columns an object of these, or one a row, in words and dates, null for what is missing.
+    """The answer: of one output its values, of several an object of them, or one object a row; of what goes by the
+    names of columns an object of these, or one a row, cells in words and dates, null for what is missing.
     """
     if call.by_cells:
         (x,) = outputs.values()
-        cells = call.version.model.table(x)
+        model = call.version.model
+        of_cells = call.function != "explain"
+        cells = model.table(x) if of_cells else dict(zip(model.columns or (), x.T, strict=True))
         outputs = {
             name: column.tolist() if column.dtype == object else np.ascontiguousarray(column)
             for name, column in cells.items()

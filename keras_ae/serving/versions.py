@@ -110,6 +110,8 @@ class Models:
         self.loaded: dict[str, dict[str, Version]] = {}
         for name, path in self._folders.items():
             found = self._on_disk(path)
+            if not path.is_dir():
+                raise ArtifactError(f"No such folder: {path}.")
             if not found:
                 raise ArtifactError(f"{path} is neither an artifact nor a folder of numbered ones.")
             self.loaded[name] = {number: self._load(name, number, *found[number]) for number in found}
