@@ -8,45 +8,11 @@ from keras import ops
 from keras_ae.layers.draws import uniform
 
 
-@keras.saving.register_keras_serializable(package="keras_ae")
-class MaskingNoise(keras.layers.Layer):
-    """Sets each feature to 0 with probability `rate` in training; the identity at inference.
-
-    Unlike dropout it does not scale what remains up: the input is damaged, not regularized.
+class _Damage(keras.layers.Layer):
+    """Damages each feature with probability `rate` in training; the identity at inference.
 
     Args:
-        rate: probability in [0, 1) that a feature is masked.
-        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
-    """
-
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
-        if not 0 <= rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
-        super().__init__(**kwargs)
-        self.rate = float(rate)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        if not training:
-            return x
-        keep = uniform(ops.shape(x), self.seed_generator) >= self.rate
-        return ops.where(keep, x, ops.zeros_like(x))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="keras_ae")
-class SaltAndPepperNoise(keras.layers.Layer):
-    """Sets each feature to the batch's lowest or highest value, with probability `rate` in training (Vincent et al.
-    2010, section 3.3); the identity at inference.
-
-    Args:
-        rate: probability in [0, 1) that a feature is damaged; low and high are equally probable.
+        rate: probability in [0, 1) that a feature is damaged.
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
     """
 
@@ -62,11 +28,43 @@ class SaltAndPepperNoise(keras.layers.Layer):
         if not training:
             return x
         drawn = uniform(ops.shape(x), self.seed_generator)
-        damaged = ops.where(drawn < self.rate / 2, ops.min(x), ops.max(x))
-        return ops.where(drawn < self.rate, damaged, x)
+        return ops.where(drawn < self.rate, self.damaged(x, drawn), x)
+
+    def damaged(self, x: Any, drawn: Any) -> Any:
+        """What stands in the place of x where `drawn`, uniform and of the shape of x, is below the rate."""
+        raise NotImplementedError(f"A subclass says what damage is. Received: {type(self).__name__}.")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class MaskingNoise(_Damage):
+    """Sets each feature to 0 with probability `rate` in training; the identity at inference.
+
+    Unlike dropout it does not scale what remains up: the input is damaged, not regularized.
+
+    Args:
+        rate: probability in [0, 1) that a feature is masked.
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def damaged(self, x: Any, drawn: Any) -> Any:
+        return ops.zeros_like(x)
+
+
+@keras.saving.register_keras_serializable(package="keras_ae")
+class SaltAndPepperNoise(_Damage):
+    """Sets each feature to the batch's lowest or highest value, with probability `rate` in training (Vincent et al.
+    2010, section 3.3); the identity at inference.
+
+    Args:
+        rate: probability in [0, 1) that a feature is damaged; low and high are equally probable.
+        seed: of the draws; None takes one from `keras.utils.set_random_seed`.
+    """
+
+    def damaged(self, x: Any, drawn: Any) -> Any:
+        return ops.where(drawn < self.rate / 2, ops.min(x), ops.max(x))
