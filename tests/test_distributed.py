@@ -192,11 +192,21 @@ def test_options_that_are_rays_own_are_refused():
 
 
 @pytest.mark.slow
-def test_a_search_finds_the_larger_latent_and_goes_on(cluster, tmp_path):
+def test_a_search_finds_the_larger_latent_and_goes_on(cluster, tmp_path, capfd):
     search = {"latent_dim": [1, 8], "hidden": [[8], "none"]}
     options = {"recipe": "ae", "epochs": 2, "labels": False}
-    done = distributed.tune("digits", tmp_path / "search", search, trials=6, workers=3, seed=1, **options)
+    told = []
+    asked = {
+        "trials": 6,
+        "workers": 3,
+        "seed": 1,
+        "progress": lambda what, share: told.append((what, share)),
+        **options,
+    }
+    done = distributed.tune("digits", tmp_path / "search", search, **asked)
     assert len(done) == 6
+    assert [share for _, share in told] == [None, 0.0, *(i / 6 for i in range(1, 7))]
+    assert told[-1][0] == f"6 of 6 trials, best rmse {done[0].value:.4g}"
     values = {(trial.options["latent_dim"], str(trial.options["hidden"])): trial.value for trial in done}
     assert done[0].options == {"latent_dim": 8, "hidden": [8]}
     assert values[8, "[8]"] < values[1, "[8]"]
@@ -204,8 +214,11 @@ def test_a_search_finds_the_larger_latent_and_goes_on(cluster, tmp_path):
     assert "invalid literal" in done[-1].error
     best = tomllib.loads((tmp_path / "search/best.toml").read_text())
     assert (best["source"], best["recipe"], best["latent_dim"]) == ("digits", "ae", 8)
-    again = distributed.tune("digits", tmp_path / "search", search, trials=6, workers=3, seed=1, resume=True, **options)
+    told.clear()
+    again = distributed.tune("digits", tmp_path / "search", search, resume=True, **asked)
     assert [trial.value for trial in again] == [trial.value for trial in done]
+    assert told[-1][0] == f"6 of 6 trials, best rmse {done[0].value:.4g}"  # those that failed ran again
+    assert capfd.readouterr().out == ""  # Ray's own tables
     with pytest.raises(InputError, match=r"gone on with as it began. Received: trials 7, there 6"):
         distributed.tune("digits", tmp_path / "search", search, trials=7, seed=1, resume=True, **options)
 

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from keras_ae.cli.arguments import Json
-from keras_ae.cli.console import pairs_of, print_json, tensorflow_imported
-from keras_ae.errors import InputError
+from keras_ae.cli.console import pairs_of, print_json
+from keras_ae.errors import InputError, MissingExtra
+from keras_ae.progress import stages
 
 
 def tune(
@@ -41,17 +42,26 @@ def tune(
 
     Example: keras-ae tune digits --out search --search latent_dim=2..32 --search 'hidden=[[64],[256,64]]'
     """
-    with tensorflow_imported("A search"):
-        from keras_ae.distributed import tune as search_for
+    import importlib.util
+
+    from keras_ae.distributed import tune as search_for
+    from keras_ae.distributed.tuning import BEST
+
+    if importlib.util.find_spec("tensorflow") is None:  # which only those that fit import
+        raise MissingExtra("A search", "train")
     spaces = pairs_of("--search", search)
     given = pairs_of("--option", option or ())
-    taken = {"source", "folder", "search", "objective", "trials", "workers", "seed", "resume"} & set(given)
+    taken = {"source", "folder", "search", "objective", "trials", "workers", "seed", "resume", "progress"} & set(given)
     if taken:
         raise InputError(f"`--option` must be of the fit. Received: {taken.pop()!r}.")
-    done = search_for(source, out, spaces, objective, trials, workers, seed, resume, **given)
+    with stages() as progress:
+        done = search_for(source, out, spaces, objective, trials, workers, seed, resume, progress, **given)
     if as_json:
         return print_json([vars(trial) for trial in done])
+    typer.echo(f"{out}: {len(done)} trials, the best first")
     for trial in done:
         options = ", ".join(f"{name}={value}" for name, value in trial.options.items())
-        typer.echo(f"{'failed' if trial.value is None else format(trial.value, '.5g'):>10}  {options}")
-    typer.echo(f"best: {out / 'best.toml'}; next: keras-ae fit --config {out / 'best.toml'} --out DIR")
+        found = "failed" if trial.value is None else f"{objective} {trial.value:.5g}"
+        typer.echo(f"  {found:<20} {options}" + (f": {trial.error}" if trial.error else ""))
+    typer.echo(f"  {'best':<20} {out / BEST}")
+    typer.echo(f"  {'next':<20} keras-ae fit --config {out / BEST} --out DIR")

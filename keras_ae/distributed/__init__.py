@@ -3,7 +3,7 @@
 cluster.py    the Ray cluster that is used: one that runs, or one of this machine's processes
 scoring.py    files of rows through an artifact, on Ray Data
 fitting.py    training on Ray Train
-tuning.py     a search for options on Ray Tune
+tuning.py     a search for options on Ray Tune; telling.py, how far it is
 serving.py    an artifact over HTTP, on Ray Serve
 """
 

@@ -22,6 +22,7 @@ def ray_of(part: str) -> Any:
     import importlib
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # workers without a GPU see what the driver sees
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints trials that fail where it is to be silent
     with importing(f"Ray ({part})", "ray"):
         return importlib.import_module(f"ray.{part}")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_ae.distributed.cluster import cause, cluster, quiet, ray_of
 from keras_ae.errors import InputError
+from keras_ae.progress import Progress, silent
 from keras_ae.runs import Run
 
 OBJECTIVES = {
@@ -53,6 +54,7 @@ def tune(
     workers: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    progress: Progress = silent,
     **options: Any,
 ) -> list[Trial]:
     """Fits with options drawn by chance, on a Ray cluster, and compares them on the validation rows of the split.
@@ -70,6 +72,7 @@ def tune(
         workers: at once; by default as many as the cluster has processors.
         seed: of the options that are drawn, and of each fit.
         resume: go on with a search: trials that ended are not run again, others go on from their checkpoints.
+        progress: is told in a few words how many trials have ended, and the share done.
         **options: of `keras_ae.fit`, the same in each trial.
 
     Returns:
@@ -95,7 +98,11 @@ def tune(
     fixed = {"source": source, "objective": objective, "seed": seed, "options": options}
     _check_folder(folder, {**fixed, "search": dict(search), "trials": trials}, resume)
     mode = OBJECTIVES[objective][2]
+    from keras_ae.distributed.telling import Telling, told
+
+    progress("starting Ray", None)
     with cluster():
+        progress(f"searching in {trials} trials", 0.0)
         trainable = library.with_parameters(_trial, fixed={**fixed, "checkpoints": str(folder / _CHECKPOINTS)})
         runs = folder / _RUNS
         if resume and library.Tuner.can_restore(str(runs)):
@@ -110,9 +117,11 @@ def tune(
                     num_samples=trials,
                     search_alg=library.search.BasicVariantGenerator(random_state=seed, max_concurrent=workers or 0),
                 ),
-                run_config=library.RunConfig(name=_RUNS, storage_path=str(folder), verbose=0),
+                run_config=library.RunConfig(
+                    name=_RUNS, storage_path=str(folder), verbose=0, callbacks=[Telling(trials, objective, mode)]
+                ),
             )
-        with quiet("ray.tune"):
+        with quiet("ray.tune"), told(progress):
             found = tuner.fit()
     done = [
         Trial(
