@@ -18,7 +18,12 @@ from keras_ae.replicas import seed_of_replica
 
 def uniform(shape: Any, seed_generator: keras.random.SeedGenerator) -> Any:
     """float32 of `shape`, uniform in the open interval (0, 1), in steps of 2^-23."""
-    seed = seed_of_replica(tf.cast(seed_generator.next(), tf.int32))
+    return uniform_of_seed(shape, seed_generator.next())
+
+
+def uniform_of_seed(shape: Any, seed: Any) -> Any:
+    """The same from a seed (2,): the same numbers at each call."""
+    seed = seed_of_replica(tf.cast(seed, tf.int32))
     bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
     # 23 bits and a half: the most that float32 holds without rounding up to 1, where the normal is infinite.
     bits = tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32))

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ae.layers.draws import normal, uniform
+from keras_ae.layers.draws import normal, uniform, uniform_of_seed
 from keras_ae.layers.losses import LossLayer, RMSELoss
 
 
@@ -80,7 +80,8 @@ class MaskedRMSELoss(RMSELoss):
     """RMSE over the features that the encoder was not shown, in training: a share of x is set to 0, their mean, and AE
     of that is compared with x where it was (He et al. 2022, "Masked autoencoders are scalable vision learners", section
     3). What is shown is scaled up by 1 / (1 - rate), as by dropout (Srivastava et al. 2014), so that sums over features
-    are of one size in training and of a whole x. At evaluation the RMSE of AE(x).
+    are of one size in training and of a whole x. At evaluation the same, with the same masks each time: the
+    RMSE of a whole x can be least where nothing is learned yet, at principal components.
 
     Called on `(x, x_hat)`, each of shape (batch, ...); returns x_hat.
 
@@ -119,12 +120,14 @@ class MaskedRMSELoss(RMSELoss):
             raise ValueError("MaskedRMSELoss needs a deterministic encoder and a decoder that takes z alone.")
         self.borrow("_networks", (encoder, decoder))
 
-    def hidden(self, x: Any) -> Any:
+    def hidden(self, x: Any, training: bool = True) -> Any:
         """1 where x (batch, ...) is hidden, 0 elsewhere; float32."""
         sizes = x.shape[1:]
         last = len(sizes) - 1 if len(sizes) > 2 else len(sizes)  # the channels of a pixel are hidden together
         blocks = [math.ceil(n / self.patch) if i < last else 1 for i, n in enumerate(sizes)]
-        mask = ops.cast(uniform((ops.shape(x)[0], *blocks), self.seed_generator) < self.rate, "float32")
+        shape = (ops.shape(x)[0], *blocks)
+        drawn = uniform(shape, self.seed_generator) if training else uniform_of_seed(shape, (0, 0))
+        mask = ops.cast(drawn < self.rate, "float32")
         for axis, n in enumerate(sizes):
             if axis >= last:
                 mask = ops.repeat(mask, n, axis=axis + 1)
@@ -133,12 +136,10 @@ class MaskedRMSELoss(RMSELoss):
         return mask
 
     def call(self, x: Any, x_hat: Any, training: bool = False) -> Any:
-        if not training:
-            return super().call(x, x_hat)
-        x32, mask = ops.cast(x, "float32"), self.hidden(x)
+        x32, mask = ops.cast(x, "float32"), self.hidden(x, training)
         encoder, decoder = self._networks
         shown = x32 * (1.0 - mask) / (1.0 - self.rate)
-        guess = ops.cast(decoder(encoder(shown, training=True), training=True), "float32")
+        guess = ops.cast(decoder(encoder(shown, training=training), training=training), "float32")
         mse = ops.sum(mask * ops.square(x32 - guess)) / ops.maximum(ops.sum(mask), 1.0)
         self.add_term(ops.sqrt(ops.maximum(mse, 1e-12)), x)
         return x_hat
