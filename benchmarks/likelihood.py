@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "most": 85.8,
     },
     "vamp_vae": {"stages": [(1.0, {"components": 100})], "published": None},
-    "hvae": {"stages": [(1.0, {"top_dim": 50})], "latent_dim": 100, "published": 85.33},
+    "hvae": {"stages": [(1.0, {"top_dims": 50})], "latent_dim": 100, "published": 85.33},
 }
 """Stages are shares of the time and the options in them: an expensive bound goes on from a cheap one. `most` is the
 target in nats; without one it is what `vae` has."""

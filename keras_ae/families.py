@@ -41,6 +41,8 @@ from keras_ae.layers import (
     JacobianLoss,
     KLDivergenceLoss,
     KLSparsityLoss,
+    LadderKLLoss,
+    LadderSampling,
     LengthLoss,
     LogCounts,
     MaskedRMSELoss,
@@ -371,12 +373,20 @@ def vamp_vae(
 
 def hvae(
     shape: tuple[int, ...],
-    top_dim: int | None = None,
+    top_dims: Sequence[int] | int | None = None,
+    inference: str = "bottom_up",
     beta: float = 1.0,
     warm_up: int = WARM_UP,
     likelihood: str = "gaussian",
 ) -> Parts:
-    return _variational(likelihood, HierarchicalPriorLoss(beta, top_dim, warm_up=warm_up))
+    if inference == "ladder":
+        return _variational(likelihood, LadderKLLoss(beta, warm_up), latent=LadderSampling(top_dims))
+    if inference != "bottom_up":
+        raise ValueError(f'`inference` must be "bottom_up" or "ladder". Received: {inference!r}.')
+    above = top_dims if isinstance(top_dims, Sequence) else (top_dims,)
+    if len(above) != 1:
+        raise ValueError(f"`top_dims` must be one number where inference is bottom-up. Received: {top_dims}.")
+    return _variational(likelihood, HierarchicalPriorLoss(beta, above[0], warm_up=warm_up))
 
 
 def flow_vae(

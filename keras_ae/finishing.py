@@ -15,27 +15,45 @@ from keras_ae.layers import AnomalyScore, Proportions, RMSELoss, Sampling, Seque
 from keras_ae.layers.detection import BANK
 from keras_ae.priors import FittedPrior, fit_prior
 
-_MOST_LOG_VAR = 20.0
 _TOTAL_ROWS = 20_000
 """That totals are learned from, at most."""
 
 
 def posterior(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`Autoencoder.posterior`."""
-    if not isinstance(model.latent, Sampling):
-        z = model.encode(x).reshape(len(x), -1)
-        return z, np.zeros_like(z)
-
-    def said(scaled: Any, _: Any) -> list[Any]:
-        return [ops.cast(part, "float32") for part in model.encoder(scaled, training=False)]
-
-    mean, log_var = (part.reshape(len(x), -1) for part in of_rows(model, x, said))
-    return mean, np.exp(np.clip(log_var, -_MOST_LOG_VAR, _MOST_LOG_VAR))
+    return _moments(model, _said(model, x))
 
 
 def draw_latents(model: Any, x: np.ndarray, seed: int) -> np.ndarray:
     """`Autoencoder.draw_latents`."""
-    return _draws(*posterior(model, x), seed)
+    return _drawn(model, _said(model, x), seed)
+
+
+def _said(model: Any, x: np.ndarray) -> list[np.ndarray]:
+    """What the encoder says of rows, (mean, log_var) of a Sampling and otherwise z; each (rows, n)."""
+    if not isinstance(model.latent, Sampling):
+        return [model.encode(x).reshape(len(x), -1)]
+
+    def said(scaled: Any, _: Any) -> list[Any]:
+        return [ops.cast(part, "float32") for part in model.encoder(scaled, training=False)]
+
+    return [part.reshape(len(x), -1) for part in of_rows(model, x, said)]
+
+
+def _moments(model: Any, said: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    if len(said) == 1:
+        return said[0], np.zeros_like(said[0])
+    mean, log_var = (ops.convert_to_numpy(part) for part in model.latent.moments(*said))
+    return mean, np.exp(log_var)
+
+
+def _drawn(model: Any, said: list[np.ndarray], seed: int) -> np.ndarray:
+    """One draw of each posterior, (rows, n)."""
+    if len(said) == 1:
+        return said[0]
+    shape = (len(said[0]), model.latent.noise_dim(model.latent_dim))
+    noise = np.random.default_rng(seed).standard_normal(shape, dtype="float32")
+    return ops.convert_to_numpy(model.latent.draw(*said, noise)[0])
 
 
 def prior_of(
@@ -55,9 +73,9 @@ def prior_of(
         some, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
         x, held_out = x[rest], x[some]
         y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
-    of_x = posterior(model, x)
-    z, z_held_out = _draws(*of_x, seed), draw_latents(model, held_out, seed + 1)
-    given = of_x if keep_rows and isinstance(model.latent, Sampling) else None
+    said = _said(model, x)
+    z, z_held_out = _drawn(model, said, seed), draw_latents(model, held_out, seed + 1)
+    given = _moments(model, said) if keep_rows and len(said) > 1 else None
     return fit_prior(z, z_held_out, y, y_held_out, len(model.classes), not model.conditional, seed, given)
 
 
@@ -111,8 +129,3 @@ def _expected_error(model: Any, x: np.ndarray) -> float:
         return float(np.mean(np.square(x_hat - x, dtype="float64")))
     rows = [np.asarray(model.scaling(part), "float64") for part in (x.astype(model.raw_dtype), x_hat)]
     return float(np.mean(np.square(rows[0] - rows[1])))
-
-
-def _draws(mean: np.ndarray, variance: np.ndarray, seed: int) -> np.ndarray:
-    """One draw from each Gaussian, (rows, n)."""
-    return mean + np.sqrt(variance) * np.random.default_rng(seed).standard_normal(mean.shape, dtype="float32")

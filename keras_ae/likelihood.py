@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.layers import (
@@ -24,8 +23,6 @@ from keras_ae.layers import (
     StudentTLoss,
     UnitInterval,
 )
-from keras_ae.layers.bounds import log_normal_of_rows
-from keras_ae.layers.latents import bound_log_var
 
 _NUMBERS = 1 << 21
 """Numbers of reconstructions, or of the prior's components, that are held at once."""
@@ -74,11 +71,15 @@ def log_likelihood(
         L_k = E[log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x)], z_i drawn from q(z | x)
 
     (Burda et al. 2016, "Importance weighted autoencoders", equation 8). L_1 is the ELBO; L_k rises with k to log p(x).
-    p(z) is what `generate` draws from, or with `trained` what training tied z to. Of raw units it is a density; of a
-    table that of its numbers in raw units, whatever their transform, and of its other features, where a missing cell
-    does not count; of series that of the values that are there times the probability of the length. Whole numbers
-    (uint8) are spread evenly over their unit first, or binarized where the model binarizes, by chance of their grey: a
-    density would be infinite on them (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1).
+    p(z) is what `generate` draws from, or with `trained` what training tied z to. Of a ladder u is drawn from q(u | x)
+    first, q(z | x, u) takes the place of q(z | x), and with `trained` p(z | u) p(u) / q(u | x), whose mean is p(z),
+    that of p(z).
+
+    Of raw units it is a density; of a table that of its numbers in raw units, whatever their transform, and of its
+    other features, where a missing cell does not count; of series that of the values that are there times the
+    probability of the length. Whole numbers (uint8) are spread evenly over their unit first, or binarized where the
+    model binarizes, by chance of their grey: a density would be infinite on them (Theis et al. 2016, "A note on the
+    evaluation of generative models", section 3.1).
 
     Args:
         model: an Autoencoder with a Sampling latent and a reconstruction layer that has `log_prob`.
@@ -104,19 +105,18 @@ def log_likelihood(
     classes = len(model.classes)
     if trained and classes:
         raise ValueError(f"The prior of training knows no classes. Received: {classes} classes.")
-    log_p = _log_prior_of_training(model) if trained else model.prior.log_prob
+    width_of_noise = model.latent.noise_dim(model.latent_dim)
     label = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
 
     @tf.function(reduce_retracing=True)
     def weights(scaled: Any, mean: Any, log_var: Any, asked: Any, noise: Any) -> Any:
         """log p(x | z) p(z) / q(z | x) of (rows, draws), for the labels asked for, or for all of them together."""
-        z = mean[:, None] + tf.exp(0.5 * log_var)[:, None] * noise
-        log_q = -0.5 * tf.reduce_sum(log_var[:, None] + tf.square(noise) + math.log(2 * math.pi), axis=-1)
         count = tf.shape(noise)[1]
-        flat = tf.reshape(z, (-1, model.latent_dim))
-        x_all = tf.repeat(scaled, count, axis=0)
+        x_all, *posterior = (tf.repeat(part, count, axis=0) for part in (scaled, mean, log_var))
+        flat, log_q, log_p = model.latent.draw(*posterior, tf.reshape(noise, (-1, width_of_noise)))
         if not classes:
-            joint = _log_x(model, x_all, flat, None) + log_p(flat)
+            prior = _log_prior_of_training(model, log_p) if trained else model.prior.log_prob
+            joint = _log_x(model, x_all, flat, None) + prior(flat)
         else:
             every = _log_prior(model, flat)  # log p(z, y)
             if model.conditional:
@@ -128,19 +128,19 @@ def log_likelihood(
             joint -= tf.where(wanted[:, 0] < 0, 0.0, log_y)
             if not model.conditional:
                 joint += _log_x(model, x_all, flat, None)
-        return tf.reshape(joint, (-1, count)) - log_q
+        return tf.reshape(joint - log_q, (-1, count))
 
     found = []
     for start in range(0, len(x), rows):
         scaled, log_volume = _scaled(model, np.asarray(x[start : start + rows]), rng)
         mean, log_var = (tf.cast(part, "float32") for part in model.encoder(scaled, training=False))
         shape = (len(scaled), model.latent_dim)
-        mean, log_var = tf.reshape(mean, shape), tf.reshape(bound_log_var(log_var), shape)
+        mean, log_var = tf.reshape(mean, shape), tf.reshape(log_var, shape)
         asked = tf.constant(label[start : start + rows])
         total, done = np.full(len(scaled), -np.inf), 0
         while done < k:
             count = min(draws, k - done)
-            noise = rng.standard_normal((1 if common else len(scaled), count, model.latent_dim), dtype="float32")
+            noise = rng.standard_normal((1 if common else len(scaled), count, width_of_noise), dtype="float32")
             noise = np.broadcast_to(noise, (len(scaled), *noise.shape[1:]))
             new = np.asarray(weights(scaled, mean, log_var, asked, noise), "float64")
             total = np.logaddexp(total, np.logaddexp.reduce(new, axis=1))
@@ -254,9 +254,10 @@ def _log_x(model: Any, scaled: Any, z: Any, label: int | None) -> Any:
     return model.reconstruction.log_prob(scaled, model.decoder(given, training=False))
 
 
-def _log_prior_of_training(model: Any) -> Callable[[Any], Any]:
+def _log_prior_of_training(model: Any, of_latent: Any) -> Callable[[Any], Any]:
+    """A prior that was learned beside the latent layer, or what that layer says of its draw."""
     learned = [term.log_estimate for term in model.regularizers if hasattr(term, "log_estimate")]
-    return learned[0] if learned else lambda z: log_normal_of_rows(z, ops.zeros_like(z), ops.zeros_like(z))
+    return learned[0] if learned else lambda z: of_latent
 
 
 def _log_prior(model: Any, z: Any) -> Any:

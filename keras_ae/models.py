@@ -309,7 +309,10 @@ class Autoencoder(ResidentModel, LocalFunctions):
         return finishing.draw_latents(self, x, seed)
 
     def posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of q(z | x) of raw x (rows, ...), each (rows, n); 0 where the encoder is deterministic."""
+        """Mean and variance of q(z | x) of raw x (rows, ...), each (rows, n); 0 where the encoder is deterministic.
+
+        Of a ladder they are those of q(z | x, u) at the mean of u.
+        """
         return finishing.posterior(self, x)
 
     def scaled_pair(self, x: np.ndarray) -> list[np.ndarray]:

@@ -141,7 +141,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "hvae": Recipe(
         "hvae",
-        "VAE whose prior has a second stochastic layer above z.",
+        "VAE with stochastic layers above z: a prior, or a ladder.",
         "Burda et al. 2016; Sonderby et al. 2016",
     ),
     "flow_vae": Recipe(

@@ -42,7 +42,7 @@ OPTIONS = {
     "miwae": {"samples": 3, "likelihood": "feature_gaussian"},
     "svae": {"beta": 0.5, "likelihood": "feature_gaussian"},
     "vamp_vae": {"components": 8},
-    "hvae": {"top_dim": 2},
+    "hvae": {"inference": "ladder", "top_dims": [3, 2], "likelihood": "feature_gaussian"},
     "flow_vae": {"steps": 2, "flow": "posterior", "likelihood": "continuous_bernoulli"},
     "vae_gan": {"weight": 0.5},
     "linear": {},

@@ -10,6 +10,7 @@ from keras_ae.layers.detection import AnomalyScore
 from keras_ae.layers.drawing import ColumnDraws, Support
 from keras_ae.layers.flows import AutoregressiveFlow
 from keras_ae.layers.jacobian import JacobianLoss, MaskedRMSELoss
+from keras_ae.layers.ladder import LadderKLLoss, LadderSampling
 from keras_ae.layers.latents import Sampling, bound_log_var
 from keras_ae.layers.likelihoods import (
     BernoulliLoss,
@@ -83,6 +84,8 @@ __all__ = [
     "KLDivergenceLoss",
     "KLSparsityLoss",
     "LastStep",
+    "LadderKLLoss",
+    "LadderSampling",
     "LengthLoss",
     "Likelihood",
     "LogarithmicPool",

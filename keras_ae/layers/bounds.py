@@ -13,16 +13,11 @@ from keras import ops
 
 from keras_ae.layers.draws import normal
 from keras_ae.layers.flows import HIDDEN, AutoregressiveFlow
-from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
+from keras_ae.layers.latents import bound_log_var, gaussian_kl, halves, log_normal, log_normal_of_rows
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer
 from keras_ae.layers.perceptron import Perceptron
 from keras_ae.layers.ramp import Ramp
-
-
-def log_normal_of_rows(z: Any, mean: Any, log_var: Any) -> Any:
-    """log N(z; mean, exp(log_var)) summed over the last axis, nats."""
-    return ops.sum(log_normal(z, mean, log_var), axis=-1)
 
 
 def _float32(posterior: Any) -> tuple[Any, Any]:
@@ -100,14 +95,15 @@ WARM_UP = 2_000
 """Steps over which the KL from a learned prior comes in."""
 
 
-class _LearnedPrior(LossLayer, ABC):
-    """log q(z | x) - log p(z) at a draw z, in nats, mean over the batch: in expectation the KL from a learned p(z).
+class WarmedUpLoss(LossLayer):
+    """A KL that comes in over the first steps of training (Sonderby et al. 2016, "Ladder variational autoencoders",
+    section 2.4): a prior that moves at once meets posteriors that say nothing yet, all are one, and x is never heard of
+    again.
 
-    It comes in over the first steps of training (Sonderby et al. 2016, "Ladder variational autoencoders", section 2.4):
-    a prior that moves at once meets posteriors that say nothing yet, all are one, and x is never heard of again.
+    Args:
+        weight: factor of the term.
+        warm_up: steps over which it comes in.
     """
-
-    reads = ("posterior", "z")
 
     def __init__(self, weight: float = 1.0, warm_up: int = WARM_UP, name: str | None = None, **kwargs: Any) -> None:
         if warm_up < 0:
@@ -115,6 +111,15 @@ class _LearnedPrior(LossLayer, ABC):
         super().__init__(weight, name=name or "kl", **kwargs)
         self.warm_up = int(warm_up)
         self.ramp = Ramp(self, self.warm_up, evaluated=True)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "warm_up": self.warm_up}
+
+
+class _LearnedPrior(WarmedUpLoss, ABC):
+    """log q(z | x) - log p(z) at a draw z, in nats, mean over the batch: in expectation the KL from a learned p(z)."""
+
+    reads = ("posterior", "z")
 
     @abstractmethod
     def log_prob(self, z: Any) -> Any:
@@ -130,9 +135,6 @@ class _LearnedPrior(LossLayer, ABC):
         kl = ops.mean(log_normal_of_rows(z32, mean, log_var) - self.log_prob(z32))
         self.add_term(kl, z, self.ramp(training))
         return z
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "warm_up": self.warm_up}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -177,7 +179,7 @@ class VampPriorLoss(_LearnedPrior):
 
     def log_prob(self, z: Any) -> Any:
         mean, log_var = _float32(self._encoder(ops.convert_to_tensor(self.inputs), training=False))
-        each = log_normal_of_rows(ops.expand_dims(z, 1), mean[None], log_var[None])
+        each = ops.sum(log_normal(ops.expand_dims(z, 1), mean[None], log_var[None]), axis=-1)
         return ops.logsumexp(each, axis=1) - math.log(self.components)
 
     def get_config(self) -> dict[str, Any]:
@@ -228,28 +230,23 @@ class HierarchicalPriorLoss(_LearnedPrior):
 
     def _draw(self, z: Any) -> tuple[Any, Any, Any]:
         """u of q(u | z), and the mean and log variance of that."""
-        mean, log_var = _halves(self.up(z))
+        mean, log_var = halves(self.up(z))
         return mean + ops.exp(0.5 * log_var) * normal(ops.shape(mean), self.seed_generator), mean, log_var
 
     def log_prob(self, z: Any) -> Any:
         u, mean, log_var = self._draw(z)
         kl = ops.sum(gaussian_kl(mean, log_var), axis=-1)
-        return log_normal_of_rows(z, *_halves(self.down(u))) - kl
+        return log_normal_of_rows(z, *halves(self.down(u))) - kl
 
     def log_estimate(self, z: Any) -> Any:
         """log p(z | u) p(u) / q(u | z) at a draw u."""
         u, mean, log_var = self._draw(z)
         zeros = ops.zeros_like(u)
         log_ratio = log_normal_of_rows(u, zeros, zeros) - log_normal_of_rows(u, mean, log_var)
-        return log_normal_of_rows(z, *_halves(self.down(u))) + log_ratio
+        return log_normal_of_rows(z, *halves(self.down(u))) + log_ratio
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "top_dim": self.top_dim, "hidden": self.hidden, "seed": self.seed}
-
-
-def _halves(both: Any) -> tuple[Any, Any]:
-    mean, log_var = ops.split(both, 2, axis=-1)
-    return mean, bound_log_var(log_var)
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")

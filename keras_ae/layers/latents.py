@@ -33,6 +33,17 @@ def log_normal(z: Any, mean: Any, log_var: Any) -> Any:
     return -0.5 * (ops.square(z - mean) * ops.exp(-log_var) + log_var + math.log(2 * math.pi))
 
 
+def log_normal_of_rows(z: Any, mean: Any, log_var: Any) -> Any:
+    """The same of each row, summed over all axes but the first: (batch,)."""
+    return ops.sum(log_normal(z, mean, log_var), axis=tuple(range(1, len(z.shape))))
+
+
+def halves(both: Any) -> tuple[Any, Any]:
+    """(batch, 2 n) as a mean and a log variance, each (batch, n), this within its bounds."""
+    mean, log_var = ops.split(both, 2, axis=-1)
+    return mean, bound_log_var(log_var)
+
+
 def gaussian_kl(mean: Any, log_var: Any) -> Any:
     """KL(N(mean, exp(log_var)) || N(0, 1)) of each number, nats (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (ops.exp(log_var) + ops.square(mean) - 1.0 - log_var)
@@ -70,12 +81,28 @@ class Sampling(keras.layers.Layer):
             )
         mean, log_var = posterior
         if not training:
-            return mean
+            return ops.cast(self.moments(mean, log_var)[0], mean.dtype)
         if self.samples > 1:
             mean, log_var = (ops.repeat(part, self.samples, axis=0) for part in (mean, log_var))
-        epsilon = normal(ops.shape(mean), self.seed_generator)
-        z = ops.cast(mean, "float32") + ops.exp(0.5 * bound_log_var(ops.cast(log_var, "float32"))) * epsilon
-        return ops.cast(z, self.compute_dtype)
+        noise = normal((*ops.shape(mean)[:-1], self.noise_dim(mean.shape[-1])), self.seed_generator)
+        return ops.cast(self.draw(mean, log_var, noise)[0], self.compute_dtype)
+
+    def noise_dim(self, latent_dim: int) -> int:
+        """Standard normal numbers, along the last axis, that a draw of z (batch, ..., latent_dim) takes."""
+        return latent_dim
+
+    def moments(self, mean: Any, log_var: Any) -> tuple[Any, Any]:
+        """Mean and log variance of q(z | x), of what the encoder gives; each (batch, ...), float32."""
+        return ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
+
+    def draw(self, mean: Any, log_var: Any, noise: Any) -> tuple[Any, Any, Any]:
+        """A draw z (batch, ...) of q(z | x) by noise, log q(z | x), and log p(z) where p(z) is N(0, I): (batch,) each,
+        nats.
+        """
+        mean, log_var = self.moments(mean, log_var)
+        z = mean + ops.exp(0.5 * log_var) * noise
+        zeros = ops.zeros_like(z)
+        return z, log_normal_of_rows(z, mean, log_var), log_normal_of_rows(z, zeros, zeros)
 
     def compute_output_shape(self, posterior_shape: Any) -> Any:
         return posterior_shape[0]
