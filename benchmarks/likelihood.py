@@ -23,16 +23,20 @@ KEPT = Path("build/likelihood.json")
 RESULT = Path(__file__).parent / "results/likelihood.md"
 K = 5_000
 BATCH = 100
+LEARNING_RATE = 2e-3
+"""After 30 epochs of `vae` L_200 is 98.0 at 0.001, 95.2 at 0.002 and 96.0 at 0.004."""
+WARM_UP = 60_000
+"""Steps, 100 epochs as Tomczak and Welling (2018): over 2,000 `vamp_vae` ended at 93.2 nats."""
 
 MODELS: dict[str, dict[str, Any]] = {
     "vae": {"stages": [(1.0, {})], "published": 86.76, "most": 87.5},
     "iwae": {
-        "stages": [(0.3, {"samples": 1}), (0.2, {"samples": 5}), (0.5, {"samples": 50})],
+        "stages": [(0.6, {"samples": 1}), (0.2, {"samples": 5}), (0.2, {"samples": 50})],
         "published": 84.78,
         "most": 85.8,
     },
-    "vamp_vae": {"stages": [(1.0, {"components": 100})], "published": None},
-    "hvae": {"stages": [(1.0, {"top_dims": 50})], "latent_dim": 100, "published": 85.33},
+    "vamp_vae": {"stages": [(1.0, {"components": 100, "warm_up": WARM_UP})], "published": None},
+    "hvae": {"stages": [(1.0, {"top_dims": 50, "warm_up": WARM_UP})], "latent_dim": 100, "published": 85.33},
 }
 """Stages are shares of the time and the options in them: an expensive bound goes on from a cheap one. `most` is the
 target in nats; without one it is what `vae` has."""
@@ -52,7 +56,7 @@ def built(recipe: str, latent_dim: int, **options: Any) -> keras_ae.Autoencoder:
         **options,
     )
     model.scaling.set_limit(255.0)
-    model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-4))
+    model.compile(keras.optimizers.Adam(LEARNING_RATE, epsilon=1e-4))
     return model
 
 

@@ -11,10 +11,10 @@ import keras
 from keras_ae.data.columns import layout
 from keras_ae.data.schema import Schema
 from keras_ae.data.sequences import names_of
-from keras_ae.families import of_columns, of_sequences
 from keras_ae.layers import CrossEntropyLoss, Filled, Sampling, Support
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
+from keras_ae.parts import of_columns, of_sequences
 from keras_ae.recipes import RECIPES, choose
 
 _LABEL_WEIGHT = 0.3

@@ -13,7 +13,7 @@ class Recipe:
     """A row of the table.
 
     Attributes:
-        parts: from (input_shape, **options) to `keras_ae.families.Parts`, a function or the name of one in `families`;
+        parts: from (input_shape, **options) to `keras_ae.parts.Parts`, a function or the name of one in `families`;
             its keyword arguments are the recipe's options.
         summary: one line.
         paper: author and year.

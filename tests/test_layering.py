@@ -30,7 +30,7 @@ LAYERS = [
         "sessions",
         "views",
     ),
-    ("interface",),
+    ("interface", "parts"),
     (
         "composition",
         "families",

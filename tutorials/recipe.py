@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 
 import keras_ae
 from keras_ae import runtime
-from keras_ae.families import Parts
 from keras_ae.layers.losses import LossLayer
 from keras_ae.networks import NETWORKS, Network
+from keras_ae.parts import Parts
 from keras_ae.recipes import RECIPES, Recipe
 
 QUICK = "QUICK" in os.environ  # the tests run it small
