@@ -31,7 +31,7 @@ WARM_UP = 60_000
 MODELS: dict[str, dict[str, Any]] = {
     "vae": {"stages": [(1.0, {})], "published": 86.76, "most": 87.5},
     "iwae": {
-        "stages": [(0.6, {"samples": 1}), (0.2, {"samples": 5}), (0.2, {"samples": 50})],
+        "stages": [(0.3, {"samples": 1}), (0.2, {"samples": 5}), (0.5, {"samples": 50})],
         "published": 84.78,
         "most": 85.8,
     },
