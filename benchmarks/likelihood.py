@@ -122,7 +122,8 @@ def write(results: dict[str, dict[str, Any]], data: str) -> None:
         if name in results and "vae" in results and results[name]["rows"] == results["vae"]["rows"]:
             gain = np.subtract(results["vae"]["of_rows"], results[name]["of_rows"])
             error = gain.std(ddof=1) / len(gain) ** 0.5
-            beside.append(f"- `{name}` is {gain.mean():.2f} nats a row below `vae`; standard error {error:.2f}.")
+            side = "below" if gain.mean() >= 0 else "above"
+            beside.append(f"- `{name}` is {abs(gain.mean()):.2f} nats a row {side} `vae`; standard error {error:.2f}.")
     rows = max(found["rows"] for found in results.values())
     RESULT.write_text(
         f"""# Negative log-likelihood

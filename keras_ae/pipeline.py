@@ -16,6 +16,7 @@ from keras_ae.building import build, default_network
 from keras_ae.data import Splits, load_source
 from keras_ae.data.source import Source
 from keras_ae.data.streams import Stream
+from keras_ae.data.trimming import check_contamination
 from keras_ae.divergence import Divergence
 from keras_ae.errors import InputError
 from keras_ae.export.precision import check_of_one_size
@@ -149,6 +150,8 @@ def fit(
     for name, value in {"latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size}.items():
         if value is not None and value < (name != "epochs"):
             raise InputError(f"`{name}` must be positive. Received: {value}.")
+    if contamination is not None:
+        check_contamination(contamination)
     check_precisions(precisions)
     if precisions and out is None:
         raise InputError("`precisions` are of an artifact, and need `out`.")

@@ -11,7 +11,7 @@ from keras_ae.data.columns import features, layout
 from keras_ae.data.sequences import Sequences, fit_sequences, lengths
 from keras_ae.data.source import Source
 from keras_ae.data.splits import without
-from keras_ae.data.trimming import check_contamination, standing_apart
+from keras_ae.data.trimming import standing_apart
 from keras_ae.errors import InputError
 from keras_ae.labelling import Labels, labels_of
 from keras_ae.training import default_latent_dim
@@ -119,7 +119,6 @@ class Prepared:
 
 def _trimmed(data: Source, splits: Splits, contamination: float, seed: int) -> Splits:
     """Without the training and validation rows that stand apart."""
-    check_contamination(contamination)
     if data.stream is not None:
         raise InputError("`contamination` needs rows in memory. Received: a stream.")
     x, schema = np.concatenate([splits.train, splits.validation]), data.rows.schema

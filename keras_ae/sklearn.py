@@ -18,7 +18,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from keras_ae.data.trimming import check_contamination
 from keras_ae.errors import InputError
 from keras_ae.estimator import LARGEST_SEED, Estimator
 from keras_ae.frames import is_frame
@@ -102,7 +101,7 @@ class AnomalyDetector(OutlierMixin, Estimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on X (rows, features); y is not looked at."""
-        share = None if self.contamination == "auto" else check_contamination(self.contamination)
+        share: Any = None if self.contamination == "auto" else self.contamination
         if not 0 < self.alpha < 1:
             raise InputError(f"`alpha` must be in (0, 1). Received: {self.alpha!r}.")
         self._train(self._learned(X), share)

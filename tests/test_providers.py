@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from sklearn.datasets import load_digits
 
+import keras_ae
 from keras_ae import runtime, sessions
 from keras_ae.errors import InputError
 
@@ -116,6 +117,32 @@ def test_a_provider_that_computes_something_else_is_refused(digits_artifact, mon
     monkeypatch.setattr(Wrong, "run", lambda *_: [np.full(7, np.nan)] * len(names))
     with pytest.raises(InputError, match="nan"):
         model._check_agreement("score", Wrong(), names, 7)
+
+
+def test_a_provider_may_round_what_lies_midway_to_either_side_but_not_a_column(tmp_path):
+    rng = np.random.default_rng(0)
+    table = np.stack([rng.normal(3, 1, 200), rng.poisson(4, 200)], axis=1)
+    np.savetxt(tmp_path / "sales.csv", table, delimiter=",", header="price,count", comments="")
+    artifact = keras_ae.fit(tmp_path / "sales.csv", tmp_path / "sales", epochs=0, hidden=[4], report=False).artifact
+    model = runtime.load(artifact)
+    _, names = model._open("generate")
+    model.providers = ("openvino",)
+
+    class Rounds:
+        def __init__(self, *cells):
+            self.cells = cells
+
+        def run(self, asked, inputs, _):
+            x = np.array(runtime.load(artifact).run("generate", inputs)["x"])
+            for cell in self.cells:
+                x[cell] += 1
+            return [x]
+
+    model._check_agreement("generate", Rounds(), names, 7)
+    model._check_agreement("generate", Rounds((2, 1)), names, 7)
+    for wrong in [((2, 1), (3, 1)), ((slice(None), 1),), ((2, 0),)]:  # two rows, all rows, a price
+        with pytest.raises(InputError, match="Provider openvino must give for generate"):
+            model._check_agreement("generate", Rounds(*wrong), names, 7)
 
 
 def _is_the_same_in_batches_of(size, model, usual):

@@ -26,15 +26,10 @@ _FARTHEST = 20.0
 """Robust deviations beyond which a coordinate is as far as any."""
 
 
-def check_contamination(share: Any) -> float:
-    """A share of rows that are anomalies.
-
-    Raises:
-        InputError: unless it is in (0, 0.5].
-    """
+def check_contamination(share: Any) -> None:
+    """Raises InputError unless a share of rows that are anomalies is in (0, 0.5]."""
     if isinstance(share, bool) or not isinstance(share, float | int) or not 0 < share <= MOST_SHARE:
         raise InputError(f"`contamination` must be in (0, {MOST_SHARE:g}]. Received: {share!r}.")
-    return float(share)
 
 
 def standing_apart(x: np.ndarray, share: float, seed: int = 0) -> np.ndarray:

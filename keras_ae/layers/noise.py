@@ -1,5 +1,6 @@
 """Corruption of the input in training, for denoising autoencoders (Vincent et al. 2010, section 3.3)."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ from keras import ops
 from keras_ae.layers.draws import uniform
 
 
-class _Damage(keras.layers.Layer):
+class _Damage(keras.layers.Layer, ABC):
     """Damages each feature with probability `rate` in training; the identity at inference.
 
     Args:
@@ -30,9 +31,9 @@ class _Damage(keras.layers.Layer):
         drawn = uniform(ops.shape(x), self.seed_generator)
         return ops.where(drawn < self.rate, self.damaged(x, drawn), x)
 
+    @abstractmethod
     def damaged(self, x: Any, drawn: Any) -> Any:
         """What stands in the place of x where `drawn`, uniform and of the shape of x, is below the rate."""
-        raise NotImplementedError(f"A subclass says what damage is. Received: {type(self).__name__}.")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
