@@ -26,6 +26,8 @@ from keras_ae.recipes import DEFAULT
 
 _STEADY = 64
 _MOST_LATENTS = 16
+_ALPHA = 0.01
+_ROUNDING = 1e-4
 
 
 def _steadily(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -75,17 +77,20 @@ class AnomalyDetector(OutlierMixin, Estimator):
         contamination: share of the rows in `fit` that are outliers, (0, 0.5]; "auto" where all are normal. Otherwise
             those that stand apart, alone or as a group, are left out of training, as `keras_ae.fit` says; and the
             threshold is the quantile of the scores of all rows, as elsewhere in scikit-learn.
-        alpha: false alarms among new normal rows, where `contamination` is "auto".
+        alpha: false alarms among new normal rows, where `contamination` is "auto"; by default 0.01. The lowest share
+            that n held-out rows can tell is 1 / (n + 1), of rows above all of them: it stands for any below. By
+            default the highest of them, a row of `fit`, is then an outlier as well.
         recipe: and all after it, as for `AutoencoderTransformer`.
 
     Attributes:
         offset_: of `score_samples`, below which a row is an outlier.
+        alpha_: share of new normal rows that is there in expectation, at most, where `contamination` is "auto".
     """
 
     def __init__(
         self,
         contamination: float | str = "auto",
-        alpha: float = 0.01,
+        alpha: float | None = None,
         recipe: str = DEFAULT,
         latent_dim: int | None = None,
         epochs: int | None = None,
@@ -102,7 +107,7 @@ class AnomalyDetector(OutlierMixin, Estimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on X (rows, features); y is not looked at."""
         share: Any = None if self.contamination == "auto" else self.contamination
-        if not 0 < self.alpha < 1:
+        if self.alpha is not None and not 0 < self.alpha < 1:
             raise InputError(f"`alpha` must be in (0, 1). Received: {self.alpha!r}.")
         self._train(self._learned(X), share)
         if share is None:
@@ -143,10 +148,17 @@ class AnomalyDetector(OutlierMixin, Estimator):
             raise InputError("The model must be calibrated. Received: one without calibration scores.")
         # The p-value (1 + rank) / (1 + n) of what lies above this score is at most alpha; where n is too small for
         # that, of what lies above all of them it is as small as it gets.
-        rank = min(int(np.ceil((1 + len(held_out)) * (1 - self.alpha))), len(held_out))
+        n = len(held_out)
+        wanted = int(np.ceil((1 + n) * (1 - (self.alpha or _ALPHA))))
+        rank = min(wanted, n)
+        self.alpha_ = (1 + n - rank) / (1 + n)
         # In the middle between two scores, so that no rounding decides about a row that is there already.
-        above = held_out[rank] if rank < len(held_out) else held_out[-1] * (1 + 1e-4)
-        self.offset_ = -float(held_out[rank - 1] + above) / 2
+        other = held_out[rank] if rank < n else held_out[-1] * (1 + _ROUNDING)
+        below = held_out[-1] * (1 - _ROUNDING)
+        if self.alpha is None and wanted > n and not (held_out[:-1] >= below).any():
+            # A new row is above the highest as often as it is no lower, but where scores are alike.
+            other = below
+        self.offset_ = -float(held_out[rank - 1] + other) / 2
 
 
 class AutoencoderClassifier(ClassifierMixin, Estimator):

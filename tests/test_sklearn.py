@@ -3,6 +3,7 @@
 All of scikit-learn's own checks take minutes: `pytest -m slow tests/test_sklearn.py`; some run always.
 """
 
+import copy
 import pickle
 import warnings
 
@@ -28,12 +29,13 @@ ALWAYS = {
     "check_fit_idempotent",
     "check_methods_subset_invariance",
     "check_n_features_in_after_fitting",
+    "check_outliers_fit_predict",
     "check_transformer_general",
 }
 # The linear autoencoder is fitted in closed form; a likelihood needs a variational one.
 QUICK = [
     AutoencoderTransformer(recipe="linear"),
-    AnomalyDetector(recipe="linear", alpha=0.1),  # of 300 rows that are all normal some must be called outliers
+    AnomalyDetector(recipe="linear"),
     AutoencoderClassifier(recipe="linear"),
     Generator(recipe="vae", epochs=0, options={"hidden": [8]}),
 ]
@@ -70,6 +72,26 @@ def test_the_detector_finds_tumours_by_benign_ones_alone(detector):
     assert outliers[truth == 1].mean() > 0.5
     np.testing.assert_allclose(detector.explain(rest).sum(axis=1), -detector.score_samples(rest), rtol=1e-4)
     assert ((detector.p_values(rest) > 0) & (detector.p_values(rest) <= 1)).all()
+
+
+def test_few_calibration_rows_alarm_at_the_lowest_level_that_there_is(detector):
+    def alarms_of(scores, alpha=None):
+        again = copy.copy(detector).set_params(alpha=alpha)
+        again.model_.p_value.fit(np.asarray(scores))
+        again._restore()
+        return again.alpha_, int((np.asarray(scores) > -again.offset_).sum())
+
+    scores = detector.model_.p_value.calibration_scores
+    try:
+        assert len(scores) == 25
+        assert alarms_of(scores) == (1 / 26, 1)
+        assert alarms_of(scores, 0.01) == (1 / 26, 0)  # nothing but what lies above them all
+        assert alarms_of(scores, 0.1) == (2 / 26, 1)
+        assert alarms_of([*scores, scores[-1]]) == (1 / 27, 0)  # as often as not a normal row has the highest score
+        assert alarms_of(np.arange(1, 100)) == (1 / 100, 0)
+        assert alarms_of(np.arange(1, 200)) == (2 / 200, 1)
+    finally:
+        detector.model_.p_value.fit(scores)
 
 
 def test_pickle_and_artifact_keep_the_scores(detector, tmp_path):
