@@ -81,6 +81,12 @@ def verify_files(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def precisions(manifest: dict[str, Any]) -> list[str]:
+    """Precisions of the ONNX graphs that an artifact holds, float32 first."""
+    held = {name.split("/")[1] for name in manifest["files"] if name.startswith("onnx/")}
+    return sorted(held, key=lambda name: (name != "float32", name))
+
+
 def list_files(folder: Path) -> list[str]:
     """Relative names of all files below a folder, with forward slashes."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())

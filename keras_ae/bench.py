@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae import runtime
+from keras_ae import artifact, runtime
 from keras_ae.errors import InputError, importing
 from keras_ae.processor import cpu_name
 from keras_ae.progress import Progress, silent
@@ -117,7 +117,7 @@ def _ways(path: Path) -> dict[str, Way]:
     import onnxruntime
 
     ways: dict[str, Way] = {}
-    for precision in runtime.precisions(runtime.load(path).manifest):
+    for precision in artifact.precisions(artifact.read_manifest(path)):
         for provider in onnxruntime.get_available_providers():
             if provider in _ELSEWHERE:
                 continue

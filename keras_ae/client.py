@@ -65,10 +65,15 @@ class Client(Functions):
                 raise InputError(f"`{name}` must be at least {least}. Received: {value}.")
         with importing("The client", "client"):
             self._transport: _Rest | _Grpc = _TRANSPORTS[protocol](address, model, version)
+        self._called = f"{address}, {model}" + ("" if version is None else f" version {version}")
         self._deadline = deadline
         self._retries = retries
         self._batch_rows = batch_rows
         self._signatures: Signatures | None = None
+
+    def __repr__(self) -> str:
+        known = f": {', '.join(self._signatures)}" if self._signatures else ""
+        return f"Client({self._called}{known})"
 
     def __enter__(self) -> Self:
         return self

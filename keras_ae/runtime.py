@@ -82,6 +82,10 @@ class Model(LocalFunctions):
         self._sessions: dict[str, tuple[Any, list[str]]] = {}
         self._fixed: dict[str, tuple[Any, list[str]]] = {}
 
+    def __repr__(self) -> str:
+        name, functions = self.manifest["name"], ", ".join(self.signatures)
+        return f"Model({name}, x {self.input_shape}, {self.latent_dim} latents: {functions})"
+
     @property
     def signatures(self) -> Signatures:
         """Inputs and outputs of each function, by name: shapes without the batch, and dtypes."""
@@ -311,12 +315,6 @@ class Model(LocalFunctions):
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
 
 
-def precisions(manifest: dict[str, Any]) -> list[str]:
-    """Precisions of the ONNX graphs that an artifact holds, float32 first."""
-    held = {name.split("/")[1] for name in manifest["files"] if name.startswith("onnx/")}
-    return sorted(held, key=lambda name: (name != "float32", name))
-
-
 def load(
     path: str | Path,
     precision: str = "float32",
@@ -344,7 +342,7 @@ def load(
     """
     path = Path(path)
     manifest = artifact.read_manifest(path)
-    held = precisions(manifest)
+    held = artifact.precisions(manifest)
     if precision not in held:
         refused = manifest.get("precisions", {}).get(precision)
         why = f", which was refused when it was measured: {refused['reason']}" if refused else ""

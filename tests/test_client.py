@@ -91,6 +91,15 @@ def digits(request):
         yield client
 
 
+def test_it_and_the_runtime_say_which_model_they_are(rest_address, model):
+    functions = "encode, decode, reconstruct, score, explain, classify, generate"
+    assert repr(model) == f"Model(vae, x (64,), 8 latents: {functions})"
+    with Client(rest_address, "digits", version=1) as digits:
+        assert repr(digits) == f"Client({rest_address}, digits version 1)"  # no request is made for it
+        assert list(digits.signatures)
+        assert repr(digits) == f"Client({rest_address}, digits version 1: {functions})"
+
+
 def test_it_gives_what_the_runtime_gives(digits, model):
     x = DIGITS[:5]
     close = {"rtol": 1e-5, "atol": 1e-5}

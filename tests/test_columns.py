@@ -681,6 +681,7 @@ def test_a_fit_drops_columns_and_skips_rows_when_told(run, orders_csv, tmp_path)
     done = run("fit", source, "--out", tmp_path / "a", *arguments)
     assert done.exit_code == 0, done.stderr
     assert "1 of 401 rows were skipped" in done.stderr
+    assert "3 columns: 2 numeric, 1 categorical\n" in done.stderr
     manifest = json.loads((tmp_path / "a/manifest.json").read_text())
     assert manifest["columns"] == ["amount", "age", "colour"]
     assert run("score", tmp_path / "a", orders_csv, "--out", tmp_path / "s.csv").exit_code == 0

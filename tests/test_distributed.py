@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 import keras_ae
 from keras_ae import distributed, runtime
 from keras_ae.client import Client
-from keras_ae.errors import InputError
+from keras_ae.errors import InputError, ServiceError
 from keras_ae.serving import Models
 from keras_ae.serving.app import Application
 
@@ -251,6 +251,16 @@ def test_a_trial_that_was_interrupted_goes_on_inside(tmp_path, monkeypatch):
     assert dies.began == [0, 1, 2, 3, 3, 4]
     assert found == tuning.fit_trial({"latent_dim": 2}, fixed, "another")
     assert os.listdir(tmp_path / "c") == []
+
+
+def test_a_cluster_that_does_not_start_is_told_with_what_helps(tmp_path, monkeypatch):
+    def overloaded(**options):
+        raise Exception("The current node timed out during startup.")  # what Ray raises after its 30 s
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", overloaded)
+    with pytest.raises(ServiceError, match=r"within 30 s.*try again, or .*Received: The current node timed out"):
+        distributed.tune("digits", tmp_path / "search", {"latent_dim": [2]})
 
 
 @pytest.mark.parametrize("values", [[], "1", "2..1", "0..1:log", "a..b", "1..2:exp", 3])

@@ -140,7 +140,7 @@ def test_the_artifact_holds_the_precision_and_verify_compares_it(wide, tmp_path,
     assert result["out"] == str(copy)
     manifest = artifact.verify_files(copy)
     assert manifest["precisions"]["int8"] == result["figures"]
-    assert runtime.precisions(manifest) == ["float32", "int8"]
+    assert artifact.precisions(manifest) == ["float32", "int8"]
     x_hat = runtime.load(copy, precision="int8").reconstruct(calibration)
     change = np.sqrt(np.mean((x_hat - calibration) ** 2) / np.mean((model.reconstruct(calibration) - calibration) ** 2))
     assert 0.98 < change < 1.02
@@ -208,7 +208,7 @@ def test_fit_measures_and_goes_on_where_a_precision_is_refused(tmp_path, timed):
     assert figures["int8"]["method"] == "static"
     assert figures["float16"]["method"] is None
     assert fitted.summary()["precisions"] == figures
-    assert runtime.precisions(fitted.manifest) == ["float32", "int8"]
+    assert artifact.precisions(fitted.manifest) == ["float32", "int8"]
     # The manifest names the source, so that its calibration rows are found again.
     timed["half"] = 0.9
     storage.add_precision(tmp_path / "a", "float16")

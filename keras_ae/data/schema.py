@@ -89,6 +89,12 @@ class Schema:
         """Positions of the columns of some kinds."""
         return [i for i, column in enumerate(self.columns) if column.kind in kinds]
 
+    def counts(self) -> str:
+        """How many columns are of which kind, for people."""
+        held = {kind: len(self.of_kind(kind)) for kind in KINDS}
+        of_each = ", ".join(f"{count:,} {kind}" for kind, count in held.items() if count)
+        return f"{len(self.columns):,} column{'s' if len(self.columns) > 1 else ''}: {of_each}"
+
     def describe(self) -> dict[str, Any]:
         """Ready for JSON; `Schema.of` reads it."""
         return {"columns": [column.describe() for column in self.columns], "dropped": list(self.dropped)}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_ae import errors
-from keras_ae.errors import importing
+from keras_ae.errors import ServiceError, importing
 from keras_ae.quiet import greetings_kept_back
 
 
@@ -31,6 +31,9 @@ def ray_of(part: str) -> Any:
 def cluster() -> Iterator[Any]:
     """Ray, connected: to the cluster that this process uses already, or that RAY_ADDRESS names; otherwise one
     is started on this machine, and ended after the block.
+
+    Raises:
+        ServiceError: for one that does not start, or does not answer.
     """
     ray_of("data")
     import ray
@@ -39,8 +42,14 @@ def cluster() -> Iterator[Any]:
         yield ray
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what C++ says is in the log files of the session
-    with greetings_kept_back():
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        with greetings_kept_back():
+            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    except Exception as error:  # Ray's own is no narrower: its processes have 30 s to come up
+        raise ServiceError(
+            "Ray must start here within 30 s, or answer where RAY_ADDRESS says. On a busy machine try again, or name a "
+            f"cluster that runs. Received: {error}"
+        ) from error
     try:
         yield ray
     finally:
