@@ -39,6 +39,12 @@ def perceptron(of, h):
     return mean, np.exp(log_var / 2)
 
 
+def product(m, s, prior_m, prior_s):
+    """Of the posterior N(m, s^2) under N(0, 1), divided by that, and of another prior."""
+    precision = np.where(s < 1, s**-2.0 - 1 + prior_s**-2.0, prior_s**-2.0 * s ** (-2 * np.minimum(prior_s**2, 1)))
+    return (m * s**-2.0 + prior_m * prior_s**-2.0) / precision, precision**-0.5
+
+
 def walked(layer, mean, log_var, noise):
     """Each layer from the top down: posterior, prior (mean and deviation each) and value, by products of densities."""
     said = [(mean, np.exp(log_var / 2))]
@@ -50,21 +56,33 @@ def walked(layer, mean, log_var, noise):
     rungs = [((m, s), (np.zeros_like(m), np.ones_like(s)), m + s * noise[:, ends[-2] : ends[-1]])]
     for i in (1, 0):
         prior = perceptron(layer.down[i], rungs[-1][2])
-        precisions = [s**-2 for _, s in (said[i], prior)]
-        m = (said[i][0] * precisions[0] + prior[0] * precisions[1]) / sum(precisions)
-        s = sum(precisions) ** -0.5
+        m, s = product(*said[i], *prior)
         rungs.append(((m, s), prior, m + s * noise[:, ends[i] : ends[i + 1]]))
     return rungs
 
 
-def test_a_product_of_gaussians_is_the_gaussian_of_their_densities():
+def test_a_posterior_under_another_prior_is_that_of_the_densities():
     grid = np.linspace(-30, 30, 20_001)
     for m, log_v, prior_m, prior_log_v in draw(5, 4) * 1.5:
-        density = stats.norm(m, np.exp(log_v / 2)).pdf(grid) * stats.norm(prior_m, np.exp(prior_log_v / 2)).pdf(grid)
+        log_v = -abs(log_v)  # not wider than N(0, 1)
+        density = stats.norm(m, np.exp(log_v / 2)).logpdf(grid) - stats.norm.logpdf(grid)
+        density = np.exp(density + stats.norm(prior_m, np.exp(prior_log_v / 2)).logpdf(grid))
         density /= density.sum()
         mean = (density * grid).sum()
         found = [float(part) for part in merged(*np.float32([m, log_v, prior_m, prior_log_v]))]
         assert found == pytest.approx([mean, np.log((density * (grid - mean) ** 2).sum())], rel=1e-4, abs=1e-4)
+
+
+def test_under_a_standard_normal_a_posterior_stays_what_it_is_and_wide_ones_have_no_step():
+    m, log_v = draw(50) * 3, np.linspace(-8, 8, 50, dtype="float32")
+    mean, spread = merged(m, log_v, np.zeros_like(m), np.zeros_like(m))
+    np.testing.assert_allclose(mean, m, **FLOAT32)
+    np.testing.assert_allclose(spread, log_v, **FLOAT32)
+    near = np.float32([-1e-3, 0.0, 1e-3])
+    for prior_log_v in (-2.0, 0.0):
+        _, spread = merged(near, near, 0.5 * np.ones(3, "float32"), np.full(3, prior_log_v, "float32"))
+        first, second = np.diff(np.asarray(spread, "float64"))
+        assert first == pytest.approx(second, rel=1e-2) and first > 0
 
 
 def test_draws_and_their_densities_are_those_of_scipy():

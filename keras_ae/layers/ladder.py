@@ -14,11 +14,17 @@ from keras_ae.layers.perceptron import Perceptron
 
 
 def merged(mean: Any, log_var: Any, prior_mean: Any, prior_log_var: Any) -> tuple[Any, Any]:
-    """Mean and log variance of N(mean, exp(log_var)) times N(prior_mean, exp(prior_log_var)): precisions add, and weigh
-    the means.
+    """Mean and log variance of the posterior under N(prior_mean, exp(prior_log_var)), where under N(0, I) it is N(mean,
+    exp(log_var)): both are a prior times what x says, so that natural parameters add and those of N(0, I) come off.
+
+    A posterior wider than N(0, I) is no such product. There the log precision goes on falling at the rate that it has
+    where they are as wide: with N(0, I) itself as the prior it is -log_var throughout.
     """
-    share = ops.sigmoid(prior_log_var - log_var)
-    return prior_mean + share * (mean - prior_mean), log_var - ops.softplus(log_var - prior_log_var)
+    prior_precision, within = ops.exp(-prior_log_var), ops.minimum(log_var, 0.0)
+    variance = ops.exp(within)
+    spread = within - ops.log(1.0 - variance + variance * prior_precision)  # 1 / (1 / variance + prior_precision - 1)
+    spread += ops.minimum(ops.exp(prior_log_var), 1.0) * ops.relu(log_var)
+    return ops.exp(spread) * (mean * ops.exp(-log_var) + prior_mean * prior_precision), spread
 
 
 class Rung(NamedTuple):
@@ -43,8 +49,10 @@ class LadderSampling(Sampling):
     """Draws z below other stochastic layers u_1, ..., u_L (Sonderby et al. 2016, "Ladder variational autoencoders").
 
     Upwards nothing is drawn: perceptrons make of the encoder's N(m, v) of z one of u_1, of that one of u_2 and on.
-    Downwards u_L is drawn from its own, and every layer below from the product of its own and of p(u_i | u_(i+1)), or
-    p(z | u_1), by perceptrons too: precisions add. p(u_L) is N(0, I). At inference each layer is at its mean.
+    Downwards, by perceptrons too, come p(u_L) = N(0, I), p(u_i | u_(i+1)) and p(z | u_1), and each meets what was said
+    upwards: precisions add. There that is a posterior under N(0, I), so that a ladder which expects nothing draws z as
+    Sampling does; the original takes it for a density by itself, and shrinks z towards a p(z | u) that says nothing yet.
+    At inference each layer is at its mean.
 
     Called on `(mean, log_var)`, each (batch, n); returns z (batch, n). LadderKLLoss is its KL.
 
@@ -89,7 +97,7 @@ class LadderSampling(Sampling):
         found: list[Rung] = []
         for i in reversed(range(len(said))):
             prior = halves(self.down[i](found[-1].value)) if found else (zeros, zeros)
-            value, spread = merged(*said[i], *prior) if found else said[i]
+            value, spread = merged(*said[i], *prior)
             drawn = value
             if noise is not None:
                 first = sum(self.sizes[:i])
