@@ -82,7 +82,8 @@ def test_under_a_standard_normal_a_posterior_stays_what_it_is_and_wide_ones_have
     for prior_log_v in (-2.0, 0.0):
         _, spread = merged(near, near, 0.5 * np.ones(3, "float32"), np.full(3, prior_log_v, "float32"))
         first, second = np.diff(np.asarray(spread, "float64"))
-        assert first == pytest.approx(second, rel=1e-2) and first > 0
+        assert first == pytest.approx(second, rel=1e-2)
+        assert first > 0
 
 
 def test_draws_and_their_densities_are_those_of_scipy():

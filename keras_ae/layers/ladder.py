@@ -50,8 +50,8 @@ class LadderSampling(Sampling):
 
     Upwards nothing is drawn: perceptrons make of the encoder's N(m, v) of z one of u_1, of that one of u_2 and on.
     Downwards, by perceptrons too, come p(u_L) = N(0, I), p(u_i | u_(i+1)) and p(z | u_1), and each meets what was said
-    upwards: precisions add. There that is a posterior under N(0, I), so that a ladder which expects nothing draws z as
-    Sampling does; the original takes it for a density by itself, and shrinks z towards a p(z | u) that says nothing yet.
+    upwards: precisions add. Here that is a posterior under N(0, I), so that a ladder which expects nothing draws z as
+    Sampling does; the original takes it for a density by itself, which shrinks z towards a p(z | u) that says nothing.
     At inference each layer is at its mean.
 
     Called on `(mean, log_var)`, each (batch, n); returns z (batch, n). LadderKLLoss is its KL.
