@@ -272,4 +272,5 @@ def _what(recipe: str, rows: Prepared, stream: Stream | None) -> str:
     """What runs, for people."""
     count = len(rows.splits.train) if stream is None else stream.rows
     how = "" if stream is None else f", streamed from {stream.describe()['files']:,} files"
-    return f"training {recipe} on {count:,} rows of {'x'.join(map(str, rows.shape))}{how}"
+    of = "x".join(map(str, rows.shape)) if rows.schema is None else rows.schema.counts()
+    return f"training {recipe} on {count:,} rows of {of}{how}"

@@ -155,7 +155,7 @@ def test_fit_tells_stages_and_notes_on_stderr_and_figures_on_stdout(tmp_path, ru
     assert "keras-ae info" in out
     assert f"{tmp_path / 'a' / 'report.html'}\n" in out
     assert "a: report" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
-    assert "4 columns: 4 numeric\ntraining linear on 70 rows of 4" in err
+    assert "training linear on 70 rows of 4 columns: 4 numeric\n" in err
     assert "note: 1 constant column in the training rows: height" in err
     assert re.search(r"note: \d+ of 10 test rows also occur in an earlier split", err)
 

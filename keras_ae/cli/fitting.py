@@ -164,7 +164,7 @@ def fit(
     """
     from keras_ae.artifact import check_target
     from keras_ae.data import load_source
-    from keras_ae.data.schema import Schema, read_given
+    from keras_ae.data.schema import read_given
     from keras_ae.data.windows import Windowing
     from keras_ae.processor import compilation_cache
 
@@ -186,8 +186,6 @@ def fit(
     if windowing is None and (stride, time) != (None, None):
         raise InputError("`--stride` and `--time` are of windows, and need `--window`.")
     data = load_source(source, labels, given, drop or (), on_error is Otherwise.skip, windowing, stream)
-    if data.rows.columns:
-        typer.echo((data.rows.schema or Schema.of_numbers(data.rows.columns)).counts(), err=True)
     if "TF_XLA_FLAGS" not in os.environ and (cache := compilation_cache()):
         os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     with tensorflow_imported("Training"):
