@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.functions import LogPrior, best_guess, comparable, in_batches, of_rows, opinions, params_of
-from keras_ae.layers import AnomalyScore, Proportions, RMSELoss, Sampling, SequenceScaling
+from keras_ae.layers import AnomalyScore, ColumnScaling, Proportions, RMSELoss, Sampling, SequenceScaling
 from keras_ae.layers.detection import BANK
 from keras_ae.priors import FittedPrior, fit_prior
 
@@ -104,7 +104,9 @@ def detector_of(model: Any, x: np.ndarray, held_out: np.ndarray, keep_rows: bool
 
     kept = np.sort(np.random.default_rng(0).permutation(len(x))[:BANK])
     train, unseen = (of_rows(model, part, seen) for part in (np.asarray(x)[kept], held_out))
-    return AnomalyScore.fitted(train, unseen, keep_rows, isinstance(model.scaling, SequenceScaling))
+    masked = isinstance(model.scaling, SequenceScaling)
+    columns = model.scaling.layout.column if isinstance(model.scaling, ColumnScaling) else None
+    return AnomalyScore.fitted(train, unseen, keep_rows, masked, columns)
 
 
 def calibrate(model: Any, x: np.ndarray, y: np.ndarray | None) -> None:

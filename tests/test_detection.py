@@ -192,3 +192,20 @@ def test_more_than_256_features_are_compared_by_latents():
     assert layer.nearest.coordinates == 4
     score, contribution = layer([part[:5].astype("float32") for part in parts])
     np.testing.assert_allclose(np.asarray(contribution).sum(axis=1), np.asarray(score), rtol=1e-4)
+
+
+def test_a_column_counts_as_one_however_many_features_tell_it():
+    a, b, error_a, error_b = RNG.normal(size=(4, 400))
+
+    def parts(*pairs):
+        x, error = (np.stack(columns, axis=1) for columns in zip(*pairs, strict=True))
+        return [part.astype("float32") for part in (x, x - error, x[:, :1], -np.square(a))]
+
+    def scores(of, columns=None):
+        layer = AnomalyScore.fitted([part[:200] for part in of], [part[200:300] for part in of], columns=columns)
+        return np.asarray(layer([part[300:] for part in of])[0])
+
+    one = scores(parts((a, error_a), (np.sqrt(3) * b, error_b)))
+    three = parts((a, error_a), *[(b, error_b)] * 3)
+    np.testing.assert_allclose(scores(three, [0, 1, 1, 1]), one, rtol=1e-3)
+    assert np.abs(scores(three) / one - 1).max() > 0.05

@@ -1,6 +1,7 @@
 """How unusual a row is, from what a trained autoencoder knows: one small graph, fitted on normal rows only."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,6 +47,9 @@ class AnomalyScore(Fitted):
     least 0, about 0.8 in the mean of normal rows; each measure that is high adds to it, and one that is low takes
     nothing away. Rows of more than 256 features are compared by their latents, as these are.
 
+    Of a table each column counts as one in the error and in distances, however many features tell it (Gower 1971, "A
+    general coefficient of similarity"): the deviation of a category is the root of its levels' variances' sum.
+
     Called on [x, x_hat, z, log_prior], the first two in scaled units (batch, ...), log_prior (batch,) in nats. Returns
     scores (batch,) and contributions (batch, features), which sum to the score: what a measure adds is divided among
     features as the squares behind it are; those of latents and of the prior as the squared error is.
@@ -84,7 +88,12 @@ class AnomalyScore(Fitted):
 
     @classmethod
     def fitted(
-        cls, train: list[np.ndarray], held_out: list[np.ndarray], keep_rows: bool = True, masked: bool = False
+        cls,
+        train: list[np.ndarray],
+        held_out: list[np.ndarray],
+        keep_rows: bool = True,
+        masked: bool = False,
+        columns: Sequence[int] | None = None,
     ) -> "AnomalyScore":
         """A layer for normal rows like these.
 
@@ -93,16 +102,19 @@ class AnomalyScore(Fitted):
             held_out: of rows that were not, by which the measures are standardized.
             keep_rows: have a bank.
             masked: as of the layer.
+            columns: of a table, which one each feature is of; by default each is one.
         """
         x, _, z, log_prior = train
-        layer = cls(math.prod(x.shape[1:]), math.prod(z.shape[1:]), len(x) if keep_rows else 0, masked, name=EXACT[0])
+        features = math.prod(x.shape[1:])
+        column = np.arange(features) if columns is None else np.asarray(columns)
+        layer = cls(features, math.prod(z.shape[1:]), len(x) if keep_rows else 0, masked, name=EXACT[0])
         layer.build()
         if keep_rows:
             bank, unseen = (
                 np.asarray(limited(np.nan_to_num(part[2 if layer.by_latents else 0], nan=0.0)))
                 for part in (train, held_out)
             )
-            units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank)
+            units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank, column)
             layer.nearest.fit(bank / units)
             layer.outlier_factor.fit(bank / np.sqrt(units))
             layer.put(units=units, near=_NEAR * layer.nearest.typical(unseen / units))
@@ -114,10 +126,10 @@ class AnomalyScore(Fitted):
         error = np.where(
             known.any(axis=0), error.sum(axis=0) / np.maximum(known.sum(axis=0), 1), error.sum() / known.sum()
         )
-        layer.put(
-            variance=np.maximum(error, max(_FLOOR * error.mean(), _EXACT * square, 1e-30)),
-            highest_log_prior=np.max(log_prior),
-        )
+        variance = np.maximum(error, max(_FLOOR * error.mean(), _EXACT * square, 1e-30))
+        # The mean over features is that over columns where each feature has this part in it.
+        part = features / (len(np.unique(column)) * np.bincount(column)[column])
+        layer.put(variance=variance / part, highest_log_prior=np.max(log_prior))
         starts = range(0, len(held_out[0]), 1024)
         measured = [np.asarray(layer.measures([part[i : i + 1024] for part in held_out])[0]) for i in starts]
         lowest = np.quantile(np.concatenate(measured), _LOWEST, axis=0)
@@ -185,8 +197,10 @@ class AnomalyScore(Fitted):
         return {**super().get_config(), **sizes, "masked": self.masked}
 
 
-def _relative_deviations(bank: np.ndarray) -> np.ndarray:
-    """Standard deviation of each feature of (rows, n), relative to their root mean square; 1 for a constant."""
-    deviations = bank.astype("float64").std(axis=0)
+def _relative_deviations(bank: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Of each feature of (rows, n) the standard deviation of its column, relative to the root mean square of those of
+    features; 1 for a constant."""
+    variances = np.bincount(column, bank.astype("float64").var(axis=0))
+    deviations = np.sqrt(variances)[column]
     overall = max(float(np.sqrt(np.mean(np.square(deviations)))), 1e-30)
     return np.where(deviations > 1e-6 * overall, deviations / overall, 1.0)
