@@ -56,17 +56,17 @@ def test_the_nearest_are_those_of_scikit_learn():
             Neighbours(3, 2, which)
 
 
-def weighted_factor(bank, x, k):
-    """LOF with Epanechnikov weights, by loops over sorted distances."""
+def weighted_factor(bank, x, k, reached, power):
+    """LOF with weights by a kernel, by loops over sorted distances."""
 
     def around(distances, skip):
         order = np.argsort(distances, kind="stable")[skip : skip + k]
         near = distances[order]
-        weight = 1.001 - (near / near[-1]) ** 2
+        weight = (1.001 - (near / near[-1]) ** 2) ** power
         return order, near, weight / weight.sum()
 
     between = np.linalg.norm(bank[:, None] - bank[None], axis=-1)
-    reach = np.sort(between, axis=1)[:, k]
+    reach = np.sort(between, axis=1)[:, reached]
     reach = np.maximum(reach, np.quantile(reach, 0.01))
     density = []
     for row in between:
@@ -84,11 +84,12 @@ def test_the_local_outlier_factor_is_that_of_its_definition_and_one_inside_the_d
     layer = LocalOutlierFactor(200, 3)
     layer.build()
     layer.fit(bank.astype("float32"))
-    factor, around = (np.asarray(part) for part in layer(x.astype("float32")))
-    np.testing.assert_allclose(factor, weighted_factor(bank, x, layer.k), rtol=1e-3)
-    assert 0.9 < np.median(factor) < 1.2
-    assert factor[-1] == factor.max() > 3
-    distance = NearestNeighbors(n_neighbors=layer.k).fit(bank).kneighbors(x)[0]
+    factors, around = (np.asarray(part) for part in layer(x.astype("float32")))
+    for factor, kernel in zip(factors.T, ((4, 2), (16, 1)), strict=True):
+        np.testing.assert_allclose(factor, weighted_factor(bank, x, 16, *kernel), rtol=1e-3)
+        assert 0.9 < np.median(factor) < 1.2
+        assert factor[-1] == factor.max() > 3
+    distance = NearestNeighbors(n_neighbors=16).fit(bank).kneighbors(x)[0]
     mean = np.sqrt(around.sum(axis=1))
     assert ((distance[:, 0] < mean) & (mean < distance[:, -1])).all()
 
@@ -177,7 +178,8 @@ def test_scores_are_finite_far_beyond_any_data(fitted, x):
 
 
 def test_a_few_rows_are_enough_and_more_are_sampled():
-    assert MEASURES == ("error", "prior", "distance_1", "distance_5", "distance_20", "density")
+    distances, densities = [f"distance_{k}" for k in (1, 2, 5, 10)], ["density_4", "density_16"]
+    assert list(MEASURES) == ["error", "prior", *distances, *densities]
     model = keras_ae.build("linear", 3, 2)
     for rows, kept in ((9, 9), (3000, 2048)):
         x = RNG.normal(size=(rows, 3)).astype("float32")

@@ -17,9 +17,14 @@ BANK = 2048
 """Training rows kept, at most, to find neighbours among."""
 MOST_FEATURES = 256
 """Rows of more features are compared by their latents."""
-NEIGHBOURS = (1, 5, 20)
+NEIGHBOURS = (1, 2, 5, 10)
 """Which neighbours' distances are measures: no one size of a neighbourhood suits all data."""
-MEASURES = ("error", "prior", *(f"distance_{k}" for k in NEIGHBOURS), "density")
+MEASURES = (
+    "error",
+    "prior",
+    *(f"distance_{k}" for k in NEIGHBOURS),
+    *(f"density_{k}" for k, _ in LocalOutlierFactor.KERNELS),
+)
 _FLOOR = 1e-2
 """Least variance of a feature's error, as a share of the mean over features; and the square of what error is none, in
 units of that of held-out rows."""
@@ -39,9 +44,10 @@ class AnomalyScore(Fitted):
     `error`: the root mean squared reconstruction error, each feature in units of its own error on held-out rows.
     `prior`: standard deviations from where the fitted prior is densest, sqrt(1 + 2 (highest log p - log p(z))).
     `distance_k`: to the k-th nearest training row (Ramaswamy, Rastogi and Shim 2000, definition 2.1), each feature in
-    units of its deviation; for k of 1, 5 and 20.
-    `density`: the local outlier factor, each feature in units of the root of its deviation: half way between units of
-    its own, which a quiet feature fills with noise, and one unit for all, in which it is not heard.
+    units of its deviation; for k of 1, 2, 5 and 10.
+    `density_k`: the local outlier factor as far as the fourth neighbour, and the sixteenth, each feature in units of
+    the root of its deviation: half way between units of its own, which a quiet feature fills with noise, and one unit
+    for all, in which it is not heard.
 
     The logarithm of each is standardized by held-out rows. The score is the mean over measures of its softplus: at
     least 0, about 0.8 in the mean of normal rows; each measure that is high adds to it, and one that is low takes
@@ -169,14 +175,15 @@ class AnomalyScore(Fitted):
         _, differences = self.nearest(at / self.units)
         distances = ops.sqrt(ops.sum(differences, axis=-1) + ops.square(self.near))
         farther = [distances[:, i] for i in range(len(NEIGHBOURS))]
-        density, around = self.outlier_factor(at / ops.sqrt(self.units))
+        factors, around = self.outlier_factor(at / ops.sqrt(self.units))
         if self.by_latents:
             shares = [of_error] * len(MEASURES)
         else:
             # The difference from one neighbour would be another's where two are equally far.
             of_distance = share_of(around / self.units)
-            shares = [of_error, of_error, *[of_distance] * len(NEIGHBOURS), share_of(around)]
-        stacked = ops.stack([error, prior, *farther, density], axis=-1)
+            of_density = [share_of(around)] * len(LocalOutlierFactor.KERNELS)
+            shares = [of_error, of_error, *[of_distance] * len(NEIGHBOURS), *of_density]
+        stacked = ops.concatenate([ops.stack([error, prior, *farther], axis=-1), factors], axis=-1)
         return ops.log(ops.maximum(stacked, np.float32(1e-30))), shares
 
     def call(self, inputs: Any) -> tuple[Any, Any]:

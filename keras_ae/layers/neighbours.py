@@ -100,12 +100,14 @@ class LocalOutlierFactor(Fitted):
     """How much sparser it is around a row than around its neighbours: about 1 inside the data, more outside.
 
     The local outlier factor of Breunig et al. (2000, "LOF: identifying density-based local outliers", definitions 5 to
-    7), but that neighbours are weighted by the Epanechnikov kernel 1 - (d / d_k)^2, whose bandwidth is the distance of
-    the k-th, instead of all counting alike: no value jumps then where two rows are equally far, and runtimes that
-    round differently agree.
+    7), but that the 16 neighbours are weighted by a kernel whose bandwidth is the distance of the last, instead of all
+    counting alike: no value jumps then where two rows are equally far, and runtimes that round differently agree. It
+    is taken twice, as its authors advise a range of sizes (section 7.2), since what is sparse among few need not be
+    among many: by the biweight kernel (1 - (d / d_16)^2)^2 and the reachability of the fourth neighbour, and by
+    Epanechnikov's 1 - (d / d_16)^2 and that of the sixteenth.
 
-    Called on (batch, n); returns the factor (batch,) and the mean squared difference from those neighbours in each
-    coordinate (batch, n), which jumps as little.
+    Called on (batch, n); returns both factors (batch, 2) and the mean squared difference from the neighbours in each
+    coordinate (batch, n), by the second kernel.
 
     Args:
         rows: in the bank.
@@ -113,6 +115,8 @@ class LocalOutlierFactor(Fitted):
     """
 
     K = 16
+    KERNELS = ((4, 2), (16, 1))
+    """The neighbour whose distance is the reach, and the power of the kernel."""
 
     def __init__(self, rows: int, coordinates: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -122,7 +126,7 @@ class LocalOutlierFactor(Fitted):
 
     def build(self, input_shape: Any = None) -> None:
         self.neighbours.build()
-        self.hold(reach=(self.rows,), density=(self.rows,))
+        self.hold(**{part: (len(self.KERNELS), self.rows) for part in ("reach", "density")})
 
     def fit(self, bank: np.ndarray) -> None:
         """Sets the bank (rows, n), and the density around each of its rows among the others."""
@@ -131,26 +135,34 @@ class LocalOutlierFactor(Fitted):
         self.neighbours.fit(bank)
         distance, index = NearestNeighbors(n_neighbors=min(self.k + 1, len(bank))).fit(bank).kneighbors(bank)
         distance, index = distance[:, 1:], index[:, 1:]
-        reach = distance[:, -1]
-        positive = reach[reach > 0]
-        # Rows that occur k times have a distance of 0, and would have a density without limit.
-        reach = np.maximum(reach, np.quantile(positive, 0.01) if len(positive) else 1e-6)
-        weight = 1.0 + 1e-3 - np.square(distance / np.maximum(distance[:, -1:], 1e-12))
-        weight = weight / weight.sum(axis=1, keepdims=True)
-        self.put(reach=reach, density=1.0 / (weight * np.maximum(distance, reach[index])).sum(axis=1))
+        kernel = 1.0 + 1e-3 - np.square(distance / np.maximum(distance[:, -1:], 1e-12))
+        reaches, densities = [], []
+        for near, power in self.KERNELS:
+            reach = distance[:, :near][:, -1]
+            positive = reach[reach > 0]
+            # Rows that occur k times have a distance of 0, and would have a density without limit.
+            reach = np.maximum(reach, np.quantile(positive, 0.01) if len(positive) else 1e-6)
+            weight = kernel**power / (kernel**power).sum(axis=1, keepdims=True)
+            reaches.append(reach)
+            densities.append(1.0 / (weight * np.maximum(distance, reach[index])).sum(axis=1))
+        self.put(reach=np.stack(reaches), density=np.stack(densities))
 
     def call(self, x: Any) -> tuple[Any, Any]:
         index, squares = self.neighbours(x)
         squared = ops.sum(squares, axis=-1)
-        farthest = ops.maximum(ops.max(squared, axis=-1, keepdims=True), 1e-24)
-        weight = 1.0 + 1e-3 - squared / farthest
-        weight = weight / ops.sum(weight, axis=-1, keepdims=True)
-        reach = ops.maximum(ops.sqrt(squared), ops.take(self.reach, index, axis=0))
-        factor = ops.sum(weight * reach, axis=-1) * ops.sum(weight * ops.take(self.density, index, axis=0), axis=-1)
-        return factor, ops.sum(ops.expand_dims(weight, -1) * squares, axis=1)
+        kernel = 1.0 + 1e-3 - squared / ops.maximum(ops.max(squared, axis=-1, keepdims=True), 1e-24)
+        factors, weight = [], kernel
+        for i, (_, power) in enumerate(self.KERNELS):
+            weight = kernel**power
+            weight = weight / ops.sum(weight, axis=-1, keepdims=True)
+            reach = ops.maximum(ops.sqrt(squared), ops.take(self.reach[i], index, axis=0))
+            density = ops.sum(weight * ops.take(self.density[i], index, axis=0), axis=-1)
+            factors.append(ops.sum(weight * reach, axis=-1) * density)
+        return ops.stack(factors, axis=-1), ops.sum(ops.expand_dims(weight, -1) * squares, axis=1)
 
     def compute_output_spec(self, x: Any) -> Any:
-        return keras.KerasTensor((x.shape[0],), dtype="float32"), keras.KerasTensor(x.shape, dtype="float32")
+        factors = keras.KerasTensor((x.shape[0], len(self.KERNELS)), dtype="float32")
+        return factors, keras.KerasTensor(x.shape, dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates}
