@@ -9,6 +9,7 @@ import tracemalloc
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,52 @@ def _what_stays_is_not_collected_again() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+_LONG = ("test_distributed", "test_docs", "test_tutorials", "test_checkpoints", "test_replicas")
+"""Files of few tests that take long: first, so that of two workers none is left with one of them alone."""
+_XLA = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONG)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_xla() -> Iterator[None]:
+    """XLA takes seconds to compile what trains for a few steps: `jit_compile="auto"` has it where a test asks by `xla`.
+
+    TensorFlow is not imported for this; what imports it after all tests were collected is left as it is.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "keras_ae.resident" in sys.modules:
+            from keras_ae.resident import ResidentModel
+
+            compile_model = ResidentModel.compile
+
+            def compiled(model: Any, *args: Any, jit_compile: Any = "auto", **kwargs: Any) -> None:
+                plain = jit_compile == "auto" and not _XLA
+                compile_model(model, *args, jit_compile=False if plain else jit_compile, **kwargs)
+
+            patch.setattr(ResidentModel, "compile", compiled)
+        yield
+
+
+@contextmanager
+def _with_xla() -> Iterator[None]:
+    global _XLA
+    _XLA = True
+    try:
+        yield
+    finally:
+        _XLA = False
+
+
+@pytest.fixture
+def xla() -> Iterator[None]:
+    """Training is compiled as for users."""
+    with _with_xla():
+        yield
 
 
 class Done(NamedTuple):
@@ -50,7 +97,8 @@ def digits_fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import keras_ae
 
     out = tmp_path_factory.mktemp("artifacts") / "digits"
-    return keras_ae.fit("digits", out=out, epochs=8, latent_dim=8, hidden=[64])
+    with _with_xla():
+        return keras_ae.fit("digits", out=out, epochs=8, latent_dim=8, hidden=[64])
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +118,7 @@ def node() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_artifact: Path) -> Path:
-    """A working folder that holds `saved_models/digits`, without XLA, whose compiler takes longer than these epochs."""
-    from keras_ae.resident import ResidentModel
-
-    compile_model = ResidentModel.compile
-    monkeypatch.setattr(
-        ResidentModel, "compile", lambda *args, **kwargs: compile_model(*args, **{**kwargs, "jit_compile": False})
-    )
+    """A working folder that holds `saved_models/digits`."""
     (tmp_path / "saved_models").mkdir()
     (tmp_path / "saved_models/digits").symlink_to(digits_artifact, target_is_directory=True)
     monkeypatch.chdir(tmp_path)

@@ -25,7 +25,7 @@ def test_an_unknown_dtype_is_named():
 
 
 @pytest.mark.slow
-def test_what_it_leaves_is_float32_and_nearly_as_good(monkeypatch):
+def test_what_it_leaves_is_float32_and_nearly_as_good(monkeypatch, xla):
     monkeypatch.setattr(pipeline, "check_bfloat16", lambda: None)
     half = keras_ae.fit("digits", dtype="bfloat16", **OPTIONS)
     full = keras_ae.fit("digits", **OPTIONS)

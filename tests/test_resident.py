@@ -233,7 +233,7 @@ def test_rows_are_no_part_of_a_saved_model(tmp_path):
     assert all(w.shape[0] < 10_000 for w in fast.get_weights() if w.ndim)
 
 
-def test_convolutions_are_not_jit_compiled_unless_asked():
+def test_convolutions_are_not_jit_compiled_unless_asked(xla):
     conv = keras_ae.build("ae", (8, 8), 2, filters=[2])
     conv.compile("adam")
     assert conv.jit_compile is False

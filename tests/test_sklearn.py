@@ -269,6 +269,6 @@ def test_an_artifact_of_images_is_no_estimator(tmp_path):
     import keras_ae
 
     images = np.random.default_rng(0).random((40, 5, 5)).astype("float32")
-    keras_ae.fit(images, tmp_path / "a", epochs=0, latent_dim=2, filters=[2], report=False)
+    keras_ae.fit(images, tmp_path / "a", epochs=0, latent_dim=2, network="dense", hidden=[2], report=False)
     with pytest.raises(InputError, match=r"takes tables.*Received: an artifact of \(5, 5\)"):
         AutoencoderTransformer.from_artifact(tmp_path / "a")
