@@ -7,7 +7,9 @@ WEB := keras_ae/web/index.html
 NODE := examples/deploy/node_modules/.package-lock.json
 WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js licenses.mjs) $(wildcard web/src/* web/public/*)
 
-.PHONY: demo test lint types docs web bench constraints release-check clean
+TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test coverage lint types docs web bench constraints release-check clean
 
 demo: $(STAMP)
 	$(BIN)/keras-ae fit digits --out saved_models/digits
@@ -20,7 +22,12 @@ demo: $(STAMP)
 
 # Without npm the page of `keras-ae explore` is not built, and its tests in a browser and those of Node.js are skipped.
 test: $(STAMP) $(if $(shell command -v npm),$(WEB) $(NODE)) lint types
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest $(TWO) --durations=10
+
+# Lines of keras_ae and export that tests execute, in subprocesses too. Leaves .coverage, by test, for
+# benchmarks/mutation.py.
+coverage: $(STAMP)
+	$(BIN)/python -m pytest $(TWO) --cov --cov-context=test --cov-report=term:skip-covered
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -178,6 +178,7 @@ def test_masking_noise_masks_at_its_rate_and_only_in_training():
     assert set(np.unique(masked)) == {0.0, 1.0}
     assert abs((masked == 0).mean() - 0.3) < 5 * math.sqrt(0.3 * 0.7 / x.size)
     np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(MaskingNoise(0)(x, training=True), x)
 
 
 def test_scaling_and_its_inverse():
@@ -256,7 +257,7 @@ def test_layers_round_trip_with_options(layer):
         (lambda: RMSELoss(reduction="sum"), "sum"),
         (lambda: RMSELoss(calibrated=True, reduction="sample"), "calibrated"),
         (lambda: GaussianKLLoss(free_bits=-1), "free_bits"),
-        (lambda: MaskingNoise(1.5), "rate"),
+        (lambda: MaskingNoise(1.0), "rate"),
     ],
 )
 def test_nonsense_options_are_refused(make, message):
