@@ -260,7 +260,8 @@ def measure(
     model: Autoencoder, splits: Splits, statistics: Statistics | ColumnStatistics | Sequences
 ) -> dict[str, Any]:
     """RMSE per feature on each split, beside PCA's with as many components, fitted on the training rows: in raw units,
-    or in those of its features where a table has categories, dates or missing cells.
+    or in those of its features where a table has categories, dates or missing cells. Where columns have units of their
+    own, `rmse_scaled_test` is that of unseen rows in deviations of each, in which no column counts for more.
     """
     pca = fit_pca(statistics.scaled(splits.train), model.latent_dim)
     if isinstance(statistics, ColumnStatistics):
@@ -274,12 +275,15 @@ def measure(
     baseline = (
         rebuilt[..., :-1] if isinstance(statistics, Sequences) else rebuilt
     ) * statistics.scale + statistics.shift
-    metrics = {
-        f"rmse_{name}": rmse(rows, model.reconstruct(rows))
-        for name, rows in splits.parts().items()
-        if name != "calibration"
-    }
-    return {**metrics, "rmse_test_pca": rmse(splits.test, baseline)}
+    parts = {name: (x, model.reconstruct(x)) for name, x in splits.parts().items() if name != "calibration"}
+    parts["test_pca"] = (splits.test, baseline)
+    metrics = {f"rmse_{name}": rmse(*part) for name, part in parts.items()}
+    if not statistics.shared:
+        scale = np.asarray(statistics.scale)
+        for name in ("test", "test_pca"):
+            x, x_hat = parts[name]
+            metrics[f"rmse_scaled_{name}"] = rmse(x / scale, x_hat / scale)
+    return metrics
 
 
 def measure_classes(model: Autoencoder, splits: Splits, labels: Labels) -> dict[str, float]:

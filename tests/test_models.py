@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
 
 import keras_ae
@@ -77,6 +77,18 @@ def test_pca_with_more_latents_than_rows_is_finite():
     start_from_pca(model.encoder, model.decoder, fit_pca(x, 10))
     assert all(np.isfinite(w).all() for w in model.get_weights() if not np.isneginf(w).all())
     np.testing.assert_allclose(model.reconstruct(x), x, atol=1e-3)
+
+
+def test_where_columns_have_units_of_their_own_their_errors_count_alike():
+    x = load_wine().data  # proline goes to 1,680, hues to 1.71
+    fitted = keras_ae.fit(x, recipe="linear", latent_dim=4)
+    test, metrics = fitted.splits.test, fitted.manifest["metrics"]
+    error = test - fitted.model.reconstruct(test)
+    assert metrics["rmse_test"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
+    scaled = error / fitted.splits.train.std(axis=0)
+    assert metrics["rmse_scaled_test"] == pytest.approx(np.sqrt(np.mean(scaled**2)), rel=1e-4)
+    assert metrics["rmse_scaled_test_pca"] == pytest.approx(metrics["rmse_scaled_test"], rel=0.05)
+    assert metrics["rmse_scaled_test"] < 1 < metrics["rmse_test"]
 
 
 def test_your_own_encoder_and_decoder():

@@ -233,7 +233,9 @@ def fit(
         return print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
-    typer.echo(f"  RMSE on unseen rows  {metrics['rmse_test']:.4g} (PCA: {metrics['rmse_test_pca']:.4g})")
+    own = "rmse_scaled_test" in metrics
+    rmse, pca = (metrics[f"rmse_scaled_{rows}" if own else f"rmse_{rows}"] for rows in ("test", "test_pca"))
+    typer.echo(f"  RMSE on unseen rows  {rmse:.4g}{' deviations' if own else ''} (PCA: {pca:.4g})")
     if "accuracy_test" in metrics:
         typer.echo(f"  accuracy             {metrics['accuracy_test']:.4g} of {len(fitted.model.classes)} classes")
     for kind, figures in fitted.manifest["exports"].items():
