@@ -170,7 +170,7 @@ class Model(LocalFunctions):
             InputError: for a cell that can't be used, by row and column, or columns that are not those trained on.
         """
         x, problems = self.schema_of_table().encode(cells_of(table, "`x`"), self.ignored)
-        check_problems(problems)
+        check_problems(problems, "")
         return x
 
     def schema_of_table(self) -> Schema:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_ae.data.batches import BATCH_BYTES
 from keras_ae.data.cells import MISSING, Cells, arrow_column
 from keras_ae.data.hashing import hashes_of_cells
-from keras_ae.data.schema import Schema, check_problems
+from keras_ae.data.schema import OF_ANOTHER_KIND, Schema, check_problems
 from keras_ae.data.shards import check_columns
 from keras_ae.data.streams import Chunk, as_labels
 from keras_ae.data.tables import PAGES, check_input, check_names, reading_arrow
@@ -116,7 +116,7 @@ class TableRows:
             x, problems = self.schema.encode(cells, ignored=() if self.labels is None else (self.labels,))
             hashes = hashes_of_cells(cells, self.schema, x)
             if problems and not self.skip:
-                check_problems(problems)
+                check_problems(problems, OF_ANOTHER_KIND)
             if problems:
                 bad = sorted({problem.row for problem in problems})
                 x, hashes = np.delete(x, bad, axis=0), np.delete(hashes, bad)

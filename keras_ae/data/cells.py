@@ -12,7 +12,7 @@ from keras_ae.data.tables import TABLES, check_input, check_names, open_parquet
 from keras_ae.data.text import csv_header, csv_records, csv_text, of_columns
 from keras_ae.errors import InputError
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", "<na>", "nat"})
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", ".", "#n/a", "<na>", "nat"})
 """Texts, in small letters, that stand for a cell without a value."""
 _CELLS = 2_000_000
 """Held at once, where a file is read in batches."""

@@ -12,7 +12,7 @@ from keras_ae.data.cells import Cells, read_cells
 from keras_ae.data.images import ImageRows
 from keras_ae.data.kinds import Inference, infer
 from keras_ae.data.nested import lists_among, series_of_arrow
-from keras_ae.data.schema import Column, Schema, check_problems
+from keras_ae.data.schema import OF_ANOTHER_KIND, Column, Schema, check_problems
 from keras_ae.data.sequences import are_padded, names_of, of_steps, padded
 from keras_ae.data.shards import cells_of_shards, check_columns, is_many
 from keras_ae.data.source import Source
@@ -25,12 +25,13 @@ from keras_ae.data.tables import (
     as_numbers,
     check_finite,
     check_input,
+    counts_rows,
     open_npz,
     open_parquet,
     read_rows,
     reading_arrow,
 )
-from keras_ae.data.text import csv_header
+from keras_ae.data.text import csv_header, csv_text
 from keras_ae.data.tfrecord import RecordRows
 from keras_ae.errors import CellError, InputError
 
@@ -85,7 +86,7 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
                 raise InputError(_NO_STREAM)
             return of_series(name, _joined(files, asked.labels, asked.drop), asked.labels)
         size = sum(file.stat().st_size for file in files if file.exists())
-        if stream or (stream is None and size > _NOT_LOOKED_INTO):
+        if stream or (stream is None and size > _NOT_LOOKED_INTO and _has_names(files[0])):
             table = table_of_files(name, files)
             if stream or table.bytes > MEMORY_BYTES:
                 return streamed(table, asked)
@@ -93,10 +94,10 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
         if asked.is_plain:
             try:
                 rows = _joined(files, asked.labels)
-                if not set(rows.columns or ()) & set(UNNAMED):
+                if rows.columns is None or not (set(rows.columns) & set(UNNAMED) or _has_row_numbers(rows.x)):
                     return Source(name, rows, labels=asked.labels)
             except CellError:
-                if files[0].suffix == ".csv" and csv_header(files[0])[0] is None:
+                if not _has_names(files[0]):
                     raise
         read = cells_of_shards(files, (), lambda file, without: iter([read_cells(file, without)]))
         return of_cells(list(read), name, asked)
@@ -168,7 +169,7 @@ def of_cells(parts: list[Cells], name: str, asked: Asked) -> Source:
         if labels is not None:
             y.append(as_labels(part.columns[labels]))
     if problems and not asked.skip:
-        check_problems(problems)
+        check_problems(problems, OF_ANOTHER_KIND)
     x, known = np.concatenate(rows), np.concatenate(y) if y else None
     notes = list(schema.notes)
     bad = sorted({problem.row for problem in problems})
@@ -244,6 +245,18 @@ def holds_series(file: Path, without: Sequence[str | None]) -> bool:
         return False
     with open_parquet(file, tuple(name for name in without if name is not None), numeric=False) as (opened, kept):
         return bool(lists_among(opened.schema_arrow, kept))
+
+
+def _has_names(file: Path) -> bool:
+    """Whether the columns of a table have names, as those of a .csv need not."""
+    if file.suffix != ".csv":
+        return True
+    with csv_text(file):
+        return csv_header(file)[0] is not None
+
+
+def _has_row_numbers(x: np.ndarray) -> bool:
+    return x.ndim == 2 and any(counts_rows(column, start) for column in x.T for start in (0, 1))
 
 
 def _joined(files: list[Path], labels: str | None, without: tuple[str, ...] = ()) -> Rows:

@@ -1,5 +1,6 @@
 """The kinds of a table's columns from their cells, which may come batch by batch."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -10,8 +11,8 @@ import numpy as np
 
 from keras_ae.data.cells import Cells, Coded, cells_of
 from keras_ae.data.schema import KINDS, Column, Schema
-from keras_ae.data.tables import UNNAMED
-from keras_ae.data.values import FALSE, TRUE, level_of, listed, moment_of, number_of
+from keras_ae.data.tables import UNNAMED, counts_rows
+from keras_ae.data.values import FALSE, TRUE, formats_of, level_of, listed, moment_of, number_of
 from keras_ae.errors import InputError
 
 MOST_LEVELS = 64
@@ -21,6 +22,8 @@ _MOST_DISTINCT = 0.5
 """Share of different texts in a column from which on it names rows and does not describe them."""
 _MOSTLY = 0.9
 """Share of cells that must be of a kind for the column to be so; the others are errors then, not categories."""
+_FEWEST_NUMBERED = 10
+"""Rows from which on numbers that count them are no chance."""
 _MOST_COUNTED = 100_000
 """Different cells of a column that are counted each; others, met later, are all taken for different ones."""
 
@@ -31,8 +34,9 @@ def infer(
     """The kinds of a table's columns from their cells.
 
     Texts of dates are `datetime`, yes and no or true and false `boolean`, numbers `numeric`, other texts `categorical`.
-    Where nearly all cells are of a kind, the others are errors. A column whose texts nearly all differ, which names
-    rows and does not describe them, or that has no values or no name, is left out, and noted.
+    Where nearly all cells are of a kind, the others are errors. A column whose texts nearly all differ or whose numbers
+    count the rows, which names rows and does not describe them, or that has no values or no name, is left out, and
+    noted. So is one of dates that may be read day or month first.
 
     Args:
         cells: to look at; or batches of them, of which none is kept.
@@ -99,11 +103,15 @@ class _Evidence:
         self.counts: Counter[Any] = Counter()
         self.known = self.numbers = self.beyond = 0
         self.of_kind: Counter[str] = Counter()
-        self.first: datetime | None = None
+        self.dates: Counter[str | None] = Counter()
+        self.first: dict[str | None, datetime] = {}
+        self.is_count, self.rows, self.start = self.given is None, 0, 0.0
 
     def add(self, cells: Any) -> None:
         if self.given == "drop":
             return
+        self.is_count = self.is_count and self._counts_on(cells)
+        self.rows += len(cells)
         if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and self.given in (None, "numeric"):
             known = len(cells) - int(np.isnan(cells).sum())
             self.known += known
@@ -113,8 +121,10 @@ class _Evidence:
             self.known += count
             for kind, test in _TESTS.items() if self.given is None else ():
                 self.of_kind[kind] += count * test(cell)
-            if self.given in (None, "datetime") and (moment := moment_of(cell, self.format)) is not None:
-                self.first = moment if self.first is None else min(self.first, moment)
+            for form in self._formats(cell):
+                if (moment := moment_of(cell, form)) is not None:
+                    self.dates[form] += count
+                    self.first[form] = min(self.first.get(form, moment), moment)
             if cell in self.counts or len(self.counts) < _MOST_COUNTED:
                 self.counts[cell] += count
             else:
@@ -126,8 +136,17 @@ class _Evidence:
             return "it has no values"
         if name in UNNAMED and self.given is None:
             return "it has no name, as row numbers have none"
+        if self.is_count and self.rows >= _FEWEST_NUMBERED and not given:
+            return "its numbers count the rows"
         given.pop("kind", None)
+        forms = self._date_formats()
         kind = self.given or self._kind(name)
+        if kind == "datetime" and len(forms) > 1:
+            told = json.dumps({name: {"kind": kind, "format": forms[0]}}, ensure_ascii=False)
+            why = f"its dates may be {' or '.join(map(str, forms))}; a schema such as {told} says which"
+            if self.given is None:
+                return why
+            raise InputError(f"Column {name} must have dates of one format: {why}.")
         if kind is None:
             return f"{len(self._levels()) + self.beyond:,} different texts in {self.known:,} cells name rows"
         nullable = bool(given.pop("nullable", self.known < rows))
@@ -141,9 +160,33 @@ class _Evidence:
             words = {word.lower() in TRUE: word for word in self.counts if isinstance(word, str)}
             column = replace(column, levels=(words[False], words[True]) if len(words) == 2 else ())
         if kind == "datetime" and column.origin is None:
-            first = self.first or datetime(2000, 1, 3)
-            column = replace(column, origin=(first.date() - timedelta(days=first.weekday())).isoformat())
+            form = forms[0] if forms else self.format
+            first = self.first.get(form, datetime(2000, 1, 3))
+            origin = (first.date() - timedelta(days=first.weekday())).isoformat()
+            column = replace(column, origin=origin, format=form)
         return column
+
+    def _counts_on(self, cells: Any) -> bool:
+        """Whether the cells are the numbers that follow, 1 more in each row, of which the first row's is 0 or 1."""
+        if not self.rows:
+            first = number_of(cells[0]) if len(cells) else None
+            if first is None or first not in (0, 1):
+                return False
+            self.start = first
+        if isinstance(cells, np.ndarray):
+            return cells.dtype.kind in "iuf" and counts_rows(cells, self.start + self.rows)
+        return all(number_of(cell) == self.start + self.rows + i for i, cell in enumerate(cells))
+
+    def _formats(self, cell: Any) -> tuple[str | None, ...]:
+        """How a cell may be read as a date."""
+        if self.given not in (None, "datetime"):
+            return ()
+        return (self.format,) if self.format else (None, *formats_of(cell))
+
+    def _date_formats(self) -> list[str | None]:
+        """Those that most cells can be read by."""
+        most = max(self.dates.values(), default=0)
+        return [form for form, count in self.dates.items() if count == most]
 
     def _levels(self) -> Counter[str]:
         levels: Counter[str] = Counter()
@@ -154,7 +197,8 @@ class _Evidence:
     def _kind(self, name: str) -> str | None:
         """None for texts that nearly all differ."""
         self.of_kind["numeric"] += self.numbers
-        for kind in _TESTS:
+        self.of_kind["datetime"] = max(self.dates.values(), default=0)
+        for kind in (*_TESTS, "datetime"):
             share = self.of_kind[kind] / self.known
             if share == 1.0 or (share >= _MOSTLY and kind != "boolean"):
                 return kind
@@ -190,7 +234,6 @@ def _is_word(cell: str) -> bool:
 _TESTS: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda cell: isinstance(cell, bool) or (isinstance(cell, str) and _is_word(cell)),
     "numeric": lambda cell: number_of(cell) is not None,
-    "datetime": lambda cell: moment_of(cell, None) is not None,
 }
 
 

@@ -176,11 +176,16 @@ class Schema:
                 )
 
 
-def check_problems(problems: Sequence[Problem], advice: str = "; `--on-error skip` leaves them out") -> None:
-    """Raises InputError for the first, which tells how many there are."""
+_SKIPPED = "`--on-error skip` leaves such rows out"
+OF_ANOTHER_KIND = f"{_SKIPPED}, `--schema` gives the column another kind"
+
+
+def check_problems(problems: Sequence[Problem], advice: str = _SKIPPED) -> None:
+    """Raises InputError for the first, which tells how many rows have one, and what helps."""
     if problems:
         rows = len({problem.row for problem in problems})
-        more = f" ({rows} such rows{advice}.)" if rows > 1 else ""
+        told = [*([f"{rows} such rows"] if rows > 1 else []), *([advice] if advice else [])]
+        more = f" ({'; '.join(told)}.)" if told else ""
         raise InputError(f"{problems[0].message}{more}")
 
 
@@ -198,14 +203,14 @@ def as_given(columns: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"kind": of} if isinstance(of, str) else of for name, of in columns.items()}
 
 
-def seconds_of(cells: Cells, name: str) -> np.ndarray:
-    """Times of rows, a column, as seconds since the first; numbers as they are.
+def seconds_of(cells: Cells, name: str, form: str | None = None) -> np.ndarray:
+    """Times of rows, a column, as seconds since the first; numbers as they are. The form is that of its dates.
 
     Raises:
         InputError: for a cell that is neither.
     """
     stamps = listed(cells.columns[name])
-    moments = [moment_of(cell, None) for cell in stamps]
+    moments = [moment_of(cell, form) for cell in stamps]
     if all(moment is not None for moment in moments):
         return np.array([(moment - moments[0]).total_seconds() for moment in moments])  # type: ignore[operator]
     numbers = [number_of(cell) for cell in stamps]

@@ -112,6 +112,11 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         return {name: np.asarray(arrays[name]) for name in arrays.files}
 
 
+def counts_rows(column: np.ndarray, start: float) -> bool:
+    """Whether numbers (rows,) are those that follow from a start on, 1 more in each row."""
+    return bool(column[:1] == start) and np.array_equal(column, start + np.arange(len(column)))
+
+
 def _read_npy(path: Path) -> Rows:
     with reading(path, ".npy of numbers"), path.open("rb") as file:
         x = np.lib.format.read_array(file, allow_pickle=False)

@@ -43,7 +43,7 @@ def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 def csv_header(path: Path) -> tuple[tuple[str, ...] | None, int]:
     """The names of the columns, or None where the first row is of numbers, and the lines that they take."""
     line, first = next(csv_records(path), (0, []))
-    return (None, 0) if all(map(_is_number, first)) else (tuple(cell.strip() for cell in first), line)
+    return (tuple(cell.strip() for cell in first), line) if _are_names(first) else (None, 0)
 
 
 def csv_column(path: Path, name: str) -> np.ndarray:
@@ -106,6 +106,15 @@ def _with_point(cell: str) -> str:
     return f"{match[1]}.{match[2]}" if match else cell
 
 
+def _are_names(first: list[str]) -> bool:
+    """Whether the first record is no row of numbers. That of 0, 1, 2, ..., behind an empty cell or not, names columns:
+    pandas writes it where they have no names.
+    """
+    counted = first[1:] if first[:1] == [""] else first
+    is_count = len(counted) > 2 and counted == [str(i) for i in range(len(counted))]
+    return is_count or not all(map(_is_number, first))
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell)
@@ -121,7 +130,7 @@ def _cell_error(path: Path, without: tuple[str, ...] = ()) -> InputError:
         where = f"{path}, line {line}"
         if not first:
             first = cells
-            has_header = not all(map(_is_number, first))
+            has_header = _are_names(first)
             if has_header:
                 continue
         if len(cells) != len(first):

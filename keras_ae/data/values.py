@@ -1,5 +1,6 @@
 """One cell as a number, a level or a moment."""
 
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -7,6 +8,24 @@ import numpy as np
 
 TRUE = frozenset({"true", "yes", "t", "y", "1", "1.0"})
 FALSE = frozenset({"false", "no", "f", "n", "0", "0.0"})
+
+
+_DATE_FORMATS = {
+    r"\d{4}/\d{1,2}/\d{1,2}": ("%Y/%m/%d",),
+    r"\d{1,2}\.\d{1,2}\.\d{4}": ("%d.%m.%Y",),
+    r"\d{1,2}/\d{1,2}/\d{4}": ("%m/%d/%Y", "%d/%m/%Y"),
+    r"\d{1,2}-\d{1,2}-\d{4}": ("%m-%d-%Y", "%d-%m-%Y"),
+    r"\d{1,2}-[A-Za-z]{3}-\d{4}": ("%d-%b-%Y",),
+    r"\d{1,2} [A-Za-z]{3} \d{4}": ("%d %b %Y",),
+    r"[A-Za-z]{3} \d{1,2} \d{4}": ("%b %d %Y",),
+    r"[A-Za-z]{3} \d{1,2}, \d{4}": ("%b %d, %Y",),
+}
+_TIME_FORMATS = {"": "", r" \d{1,2}:\d{2}": " %H:%M", r" \d{1,2}:\d{2}:\d{2}": " %H:%M:%S"}
+_FORMATS = [
+    (re.compile(date + time), tuple(form + _TIME_FORMATS[time] for form in forms))
+    for date, forms in _DATE_FORMATS.items()
+    for time in _TIME_FORMATS
+]
 
 
 def listed(cells: Any) -> list[Any]:
@@ -53,3 +72,11 @@ def moment_of(cell: Any, form: str | None) -> datetime | None:
     else:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def formats_of(cell: Any) -> tuple[str, ...]:
+    """How a text that is no ISO 8601 may be read as a date with a year of four digits, as for `datetime.strptime`."""
+    if not isinstance(cell, str):
+        return ()
+    known = (forms for pattern, forms in _FORMATS if pattern.fullmatch(cell))
+    return tuple(form for form in next(known, ()) if moment_of(cell, form) is not None)

@@ -32,6 +32,7 @@ class Windowing:
         time: column of the time of each row, or None where rows follow each other evenly.
         step: usual time between rows, seconds or units of the column, where there is one.
         dropped: columns that are not looked at.
+        format: of the time's dates, as for `datetime.strptime`; None for ISO 8601 and numbers.
     """
 
     length: int
@@ -40,6 +41,7 @@ class Windowing:
     time: str | None = None
     step: float | None = None
     dropped: tuple[str, ...] = ()
+    format: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Ready for JSON; `Windowing.of` reads it."""
@@ -108,11 +110,11 @@ def read_series(source: Any, windowing: Windowing, drop: Sequence[str] = ()) -> 
     numbers = Schema(tuple(Column(name, "numeric", nullable=True) for name in windowing.channels), windowing.dropped)
     x, problems = numbers.encode(cells, () if windowing.time is None else (windowing.time,))
     # A row without any value is a gap like another.
-    check_problems([problem for problem in problems if "a value in some column" not in problem.message])
+    check_problems([problem for problem in problems if "a value in some column" not in problem.message], "")
     if windowing.time is None:
         return Series(x, None, None, cells.source), windowing, notes
     stamps = list(cells.columns[windowing.time])
-    seconds = seconds_of(cells, windowing.time)
+    seconds = seconds_of(cells, windowing.time, windowing.format)
     steps = np.diff(seconds)
     if len(steps) and steps.min() <= 0:
         row = int(np.argmin(steps > 0)) + 1
@@ -125,20 +127,21 @@ def read_series(source: Any, windowing: Windowing, drop: Sequence[str] = ()) -> 
 
 
 def _found(cells: Cells, windowing: Windowing, drop: Sequence[str]) -> tuple[Windowing, list[str]]:
-    schema = infer(cells, {name: {"kind": "drop"} for name in drop})
     time = windowing.time
     if time is not None and time not in cells.columns:
         raise InputError(f"{cells.source} must have a column {time!r}. Received: {', '.join(cells.columns)}.")
-    dates = [column.name for column in schema.columns if column.kind == "datetime"]
+    schema = infer(cells, {name: {"kind": "drop"} for name in drop})
+    dates = {column.name: column.format for column in schema.columns if column.kind == "datetime"}
     if time is None and len(dates) == 1:
-        time = dates[0]
+        (time,) = dates
     channels = tuple(c.name for c in schema.columns if c.kind in ("numeric", "boolean") and c.name != time)
     if not channels:
         raise InputError(f"{cells.source} must have a column of numbers. Received: {', '.join(cells.columns)}.")
     dropped = tuple(name for name in cells.columns if name not in (*channels, time))
     texts = [name for name in dropped if name not in (*drop, *schema.dropped)]
-    notes = [*schema.notes, *(f"column {name} is no number, and left out of the windows" for name in texts)]
-    return replace(windowing, channels=channels, time=time, dropped=dropped), notes
+    told = [note for note in schema.notes if not note.startswith(f"column {time} ")]
+    notes = [*told, *(f"column {name} is no number, and left out of the windows" for name in texts)]
+    return replace(windowing, channels=channels, time=time, dropped=dropped, format=dates.get(time or "")), notes
 
 
 def starts_of(series: Series, windowing: Windowing) -> list[np.ndarray]:

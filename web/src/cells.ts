@@ -14,7 +14,7 @@ export interface Column {
 }
 
 const DAY = 86_400_000; // milliseconds
-const MISSING = new Set(["", "na", "n/a", "nan", "null", "none", "nil", "?", "<na>", "nat"]);
+const MISSING = new Set(["", "na", "n/a", "nan", "null", "none", "nil", "?", ".", "#n/a", "<na>", "nat"]);
 const TRUE = new Set(["true", "yes", "t", "y", "1", "1.0"]);
 const FALSE = new Set(["false", "no", "f", "n", "0", "0.0"]);
 
