@@ -5,6 +5,7 @@ The formulas are those of `keras_ae.data.columns`, as part of every exported gra
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import keras
@@ -52,9 +53,24 @@ class ColumnScaling(Incomplete):
         return log_volume(self.schema, x)
 
     def by_raw(self, of_features: Any, scaled: Any) -> Any:
-        """Sums over the features of each column: (batch, columns)."""
-        kernel = np.equal.outer(np.array(self.layout.column), np.arange(self.raw_shape[0])).astype("float32")
-        return ops.matmul(of_features, kernel)
+        """Sums over the features of each column: (batch, columns).
+
+        No matrix of features by columns: of thousands it would be most of the artifact.
+        """
+        where = self.layout
+        levels = where.gaussian + where.bernoulli
+        parts = [of_features[:, :levels]] if levels else []
+        columns = list(where.column[:levels])
+        if where.blocks:
+            of_level = np.array(where.column[levels:])
+            of_block = [where.column[first] for first, _ in where.blocks]
+            parts.append(ops.matmul(of_features[:, levels:], np.equal.outer(of_level, of_block).astype("float32")))
+            columns += of_block
+        summands: list[list[int]] = [[] for _ in range(self.raw_shape[0])]
+        for i, column in enumerate(columns):
+            summands[column].append(i)
+        told = _with_zero(ops.concatenate(parts, axis=-1))
+        return sum(_take(told, positions) for positions in zip_longest(*summands, fillvalue=len(columns)))
 
     def comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
         """x and x_hat, for scores: what is missing is as expected."""
@@ -83,6 +99,15 @@ class ColumnScaling(Incomplete):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return {**config, "schema": self.schema.describe()}
+
+
+def _with_zero(x: Any) -> Any:
+    """Features (batch, n) and behind them one that is 0."""
+    return ops.pad(x, [[0, 0], [0, 1]])
+
+
+def _take(x: Any, positions: Any) -> Any:
+    return ops.take(x, np.array(positions, "int32"), axis=-1)
 
 
 def _filled(x: Any) -> Any:
@@ -118,13 +143,13 @@ class Filled(keras.layers.Layer):
         x = _filled(x)
         if not training or not self.hides or not self.rate:
             return x
-        cells, flags = (np.zeros((len(self.hides), x.shape[-1]), "float32") for _ in range(2))
+        by_cell, by_flag = (np.full(x.shape[-1], len(self.hides)) for _ in range(2))
         for i, (*positions, flag) in enumerate(self.hides):
-            cells[i, positions], flags[i, flag] = 1.0, 1.0
+            by_cell[positions], by_flag[flag] = i, i
         drawn = uniform((ops.shape(x)[0], len(self.hides)), self.seed_generator)
-        hidden = ops.cast(drawn < self.rate, "float32")
-        flagged = ops.matmul(hidden, flags)
-        return x * (1.0 - ops.matmul(hidden, cells)) * (1.0 - flagged) + flagged
+        hidden = _with_zero(ops.cast(drawn < self.rate, "float32"))
+        flagged = _take(hidden, by_flag)
+        return x * (1.0 - _take(hidden, by_cell)) * (1.0 - flagged) + flagged
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

@@ -86,8 +86,9 @@ class ColumnDraws(keras.layers.Layer):
         logits = _take(params, self._flags) * self.slope + self.offset
         chance = _uniform(_take(noise, range(self.numbers - len(self._flags), self.numbers)))
         drawn = ops.cast(chance < ops.minimum(ops.sigmoid(logits), 1.0 - _LEAST), "float32")
-        kernel = np.equal.outer(self._nullable, np.arange(len(self.schema.columns))).astype("float32")
-        missing = ops.matmul(drawn, kernel)
+        of_column = {column: k for k, column in enumerate(self._nullable)}
+        flags = [of_column.get(i, len(of_column)) for i in range(len(self.schema.columns))]
+        missing = _take(ops.pad(drawn, [[0, 0], [0, 1]]), flags)
         some = ops.sum(missing, axis=-1, keepdims=True) < len(self.schema.columns) - 0.5
         return ops.where(ops.logical_and(missing > 0.5, some), np.float32(np.nan), x)
 
