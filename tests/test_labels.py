@@ -267,6 +267,18 @@ def test_the_pool_finds_temperatures_and_ignores_noise():
     np.testing.assert_allclose(pooled, np.asarray(both.shares).sum() * log_softmax(true, axis=1), rtol=1e-4, atol=1e-4)
 
 
+def test_the_pool_is_no_surer_than_its_rows_allow():
+    y = np.arange(40) % 2
+    right = np.where(y[:, None] == np.arange(2), 0.0, -50.0)
+    pool = LogarithmicPool(1)
+    pool.build()
+    pool.fit([right], y)
+    wrong = np.exp(log_softmax(float(pool.shares[0]) * right, axis=1)).min(axis=1)
+    np.testing.assert_allclose(wrong, 0.5 / 41, rtol=1e-3)  # the optimum of a cross-entropy is its target
+    pool.fit([np.where(right < 0, -np.inf, right)], y)
+    assert np.isfinite(pool.shares).all()
+
+
 # Labels in tables
 
 

@@ -12,7 +12,9 @@ _BLOCK = 50
 """A sorted list of 2,000 is searched in two steps: which of 40 blocks of 50, then where in it."""
 _BLOCKS = CAPACITY // _BLOCK
 _MOST_SHARE = 100.0
-"""Of an opinion: one that is always right would have no limit."""
+"""Of an opinion: one that hardly tells classes apart has next to no limit."""
+_LEAST = -1e4
+"""Nats: an opinion that says less says never."""
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -92,7 +94,9 @@ class LogarithmicPool(keras.layers.Layer):
 
     def fit(self, opinions: list[np.ndarray], y: np.ndarray) -> None:
         """Sets the weights, none of them negative, that give labels y (rows,), indices, of rows that were not trained
-        on, the highest likelihood; the problem is convex.
+        on, the highest likelihood; the problem is convex. Each label counts as wrong by half a row in n + 1
+        (Krichevsky and Trofimov 1981; Platt 1999 gives the reason): that n rows were all told right does not make
+        sure of the next, and weights of opinions that are always right would have no limit.
 
         Args:
             opinions: logits (rows, classes) of each.
@@ -101,14 +105,15 @@ class LogarithmicPool(keras.layers.Layer):
         from scipy.optimize import minimize
         from scipy.special import log_softmax
 
-        log_p = np.stack([log_softmax(logits.astype("float64"), axis=1) for logits in opinions])
-        rows = np.arange(len(y))
+        log_p = np.stack([log_softmax(logits.astype("float64"), axis=1) for logits in opinions]).clip(min=_LEAST)
+        n, classes = log_p.shape[1:]
+        wrong = 0.5 / (n + 1)
+        target = np.full((n, classes), wrong / (classes - 1))
+        target[np.arange(n), y] = 1.0 - wrong
 
         def loss(shares: np.ndarray) -> tuple[float, np.ndarray]:
             pooled = log_softmax(np.tensordot(shares, log_p, 1), axis=1)
-            wrong = np.exp(pooled)
-            wrong[rows, y] -= 1.0
-            return -float(pooled[rows, y].mean()), np.einsum("irc,rc->i", log_p, wrong) / len(y)
+            return -float(np.sum(target * pooled)) / n, np.einsum("irc,rc->i", log_p, np.exp(pooled) - target) / n
 
         start = np.full(len(log_p), 1.0 / len(log_p))
         found = minimize(loss, start, jac=True, bounds=[(0.0, _MOST_SHARE)] * len(log_p), method="L-BFGS-B")
