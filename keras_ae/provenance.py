@@ -31,7 +31,12 @@ def fitted_splits(
     """
     if "splits" not in manifest:
         raise InputError(f"{path} must come from `fit`, which keeps the hashes of its splits. Received: one of `save`.")
-    data = source_of(manifest, source)
+    try:
+        data = source_of(manifest, source)
+    except InputError as error:
+        if source is not None:
+            raise
+        raise InputError(f"{error} What {path} was trained on must be named, as it keeps no folder.") from error
     splits = split(data, manifest["seed"])
     for name, rows in splits.parts().items():
         if hashlib.sha256(rows.tobytes()).hexdigest() != manifest["splits"][name]["sha256"]:

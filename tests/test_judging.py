@@ -11,6 +11,7 @@ from keras_ae.cli import app
 from keras_ae.data import load_source, split
 from keras_ae.errors import InputError
 from keras_ae.judging import evaluate_artifact
+from keras_ae.provenance import fitted_splits
 
 
 def test_the_command_judges_an_artifact_on_its_own_splits(digits_artifact):
@@ -34,6 +35,14 @@ def test_other_rows_than_those_trained_on_are_refused(digits_artifact):
     changed[0, 0] += 1
     with pytest.raises(InputError, match="unchanged"):
         evaluate_artifact(digits_artifact, changed)
+
+
+def test_rows_that_are_not_here_any_more_must_be_named(digits_artifact):
+    manifest = json.loads((digits_artifact / "manifest.json").read_text())
+    with pytest.raises(InputError, match=r"No such file: orders.csv. What .*digits was trained on must be named"):
+        fitted_splits(digits_artifact, manifest | {"source": "orders.csv"})
+    with pytest.raises(InputError, match=r"No such file: gone.csv.$"):
+        fitted_splits(digits_artifact, manifest, "gone.csv")
 
 
 def test_labels_stay_with_their_rows():
