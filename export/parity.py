@@ -30,8 +30,8 @@ class Reference:
             into a sum, `rounding`.
         calibration_scores: sorted, behind the p-values.
         free: what `generate` gives before the model's `support`, by how many rows there are.
-        support: of the model, or None. It rounds: what lies midway between two whole numbers goes to either, by its
-            last digit.
+        support: of the model, or None. It has steps: what lies midway between two whole numbers, or where an interval
+            of draws ends, goes to either side by its last digit.
     """
 
     cases: list[tuple[str, Arrays, Arrays]]
@@ -106,9 +106,11 @@ class Reference:
         size = np.abs(expected).max(axis=0) if key in ("x", "x_hat") else np.abs(expected).max()
         size = np.maximum(np.maximum(size, self.floors.get(key, 0.0)), 1e-30)
         if free is not None and self.support is not None:
-            low, high = (np.asarray(self.support(free + sign * TOLERANCE * size), "float64") for sign in (-1, 1))
+            ends = [np.asarray(self.support(free + sign * TOLERANCE * size), "float64") for sign in (-1, 1)]
+            low, high = np.minimum(*ends), np.maximum(*ends)
             outside = np.nan_to_num(np.maximum(np.maximum(low - got, got - high), 0.0), nan=0.0)
             difference = np.where((got == np.rint(got)) & (expected == np.rint(expected)), outside, difference)
+            difference = np.where((got == low) | (got == high), 0.0, difference)
         return absolute, float((difference / size).max())
 
     def _outside(self, p_values: np.ndarray, scores: np.ndarray) -> float:

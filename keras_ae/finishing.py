@@ -10,13 +10,25 @@ import numpy as np
 from keras import ops
 
 from keras_ae.data.labels import UNKNOWN
-from keras_ae.functions import LogPrior, best_guess, comparable, in_batches, of_rows, opinions, params_of
+from keras_ae.functions import (
+    LogPrior,
+    before_support,
+    best_guess,
+    comparable,
+    in_batches,
+    of_rows,
+    opinions,
+    params_of,
+)
+from keras_ae.interface import standard_normal
 from keras_ae.layers import AnomalyScore, ColumnScaling, Proportions, RMSELoss, Sampling, SequenceScaling
 from keras_ae.layers.detection import BANK
 from keras_ae.priors import FittedPrior, fit_prior
 
 _TOTAL_ROWS = 20_000
 """That totals are learned from, at most."""
+_DRAWN_ROWS = 4_096
+"""Samples whose quantiles are looked at."""
 
 
 def posterior(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +97,16 @@ def fit_draws(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> Non
         some = x[:: math.ceil(len(x) / _TOTAL_ROWS)]
         (p,) = of_rows(model, some, lambda scaled, mean: [best_guess(model, scaled, mean)])
         model.scaling.set_totals(p, some)
-    if model.draws is None or not np.isnan(x).any():
-        return
+    if model.draws is not None and np.isnan(x).any():
+        _fit_missing(model, x, y, seed)
+    if model.support is not None:
+        noise = {"epsilon": standard_normal(_DRAWN_ROWS, model.epsilon_dim, seed)}
+        label = {"label": np.full(_DRAWN_ROWS, UNKNOWN, "int32")} if model.classes else {}
+        (drawn,) = in_batches(before_support(model), noise | label)
+        model.support.fit(drawn, x)
+
+
+def _fit_missing(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> None:
     inputs = {"z": keras.Input(model.latent_shape, name="z")}
     given = {"z": draw_latents(model, x, seed).reshape(-1, *model.latent_shape)}
     if model.conditional:

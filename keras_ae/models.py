@@ -156,6 +156,8 @@ class Autoencoder(ResidentModel, LocalFunctions):
             likelihood = getattr(reconstruction, "likelihood", reconstruction)
             self.draws = ColumnDraws(scaling.schema.describe(), isinstance(likelihood, ColumnLoss), name="draws")
             self.draws.build()
+        if self.support is not None and not self.support.built:
+            self.support.build()
         self._compiled_functions: dict[str, Any] = {}
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ def goods(n=300, seed=0):
     """Prices and shares that are never below 0, counts, and whole numbers so large that float32 has few digits left."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=n)
-    columns = (np.exp(1.5 * z), rng.poisson(np.exp(1 + z / 2)), np.rint(1e6 * z), 1 / (1 + np.exp(-2 * z)))
+    columns = (np.exp(1.5 * z), rng.poisson(np.exp(3 + z / 2)), np.rint(1e6 * z), 1 / (1 + np.exp(-2 * z)))
     return np.stack(columns, axis=1).astype("float32")
 
 
@@ -61,10 +62,16 @@ def test_the_nearest_row_that_a_table_can_have(data):
     seen = np.where(rounded, np.rint(seen), seen)
     x = data.draw(arrays("float32", shape, elements=st.one_of(numbers, st.just(np.float32(np.nan)))))
     schema = fit_support(Schema.of_numbers([f"c{i}" for i in range(shape[1])]), seen)
-    near = within_support(schema, x)
-    np.testing.assert_array_equal(near, Support(schema.describe())(x))
-    np.testing.assert_array_equal(near, within_support(schema, near))
-    np.testing.assert_array_equal(within_support(schema, seen), seen)
+    layer = Support(schema.describe())
+    near = np.array(layer(x))
+    np.testing.assert_array_equal(near, layer(near))
+    np.testing.assert_array_equal(layer(seen), seen)
+    for i, column in enumerate(schema.columns):
+        if column.is_discrete:  # the nearest number that there is
+            gap = np.abs(x[:, [i]] - np.array(column.values, "float32")).min(axis=1)
+            np.testing.assert_array_equal(np.abs(x[:, i] - near[:, i]), gap)
+            near[:, i] = within_support(schema, x)[:, i]
+    np.testing.assert_array_equal(near, within_support(schema, x))
     known = ~np.isnan(x)
     np.testing.assert_array_equal(np.isnan(near), ~known)
     whole = np.array([column.whole for column in schema.columns])
@@ -109,11 +116,11 @@ def test_graphs_of_other_precisions_give_such_rows_too(fitted, precision):
 def test_a_number_midway_between_two_whole_ones_may_go_to_either(fitted):
     model = fitted.model
     reference = Reference.of(model, fitted.splits.test)
-    midway = {n: np.where(np.arange(4) == 1, np.float32(3.5), rows) for n, rows in reference.free.items()}
+    midway = {n: np.where(np.arange(4) == 1, np.float32(20.5), rows) for n, rows in reference.free.items()}
     cases = []
     for name, inputs, outputs in reference.cases:
         if name == "generate":
-            outputs = {"x": np.where(np.arange(4) == 1, np.float32(4), outputs["x"])}
+            outputs = {"x": np.where(np.arange(4) == 1, np.float32(21), outputs["x"])}
         cases.append((name, inputs, outputs))
     reference = replace(reference, cases=cases, free=midway)
 
@@ -126,12 +133,58 @@ def test_a_number_midway_between_two_whole_ones_may_go_to_either(fitted):
 
         return run
 
-    for count in (3, 4):
+    for count in (20, 21):
         figures = reference.compare("a runtime", gives(count))["generate"]
         assert figures["max_rel_diff"] <= 1e-5
-    for count in (2, 3.5, 5):
+    for count in (19, 20.5, 22):
         with pytest.raises(ExportError, match=r"generate, output x, .* must agree with Keras"):
             reference.compare("a runtime", gives(count))
+
+
+def clinic(n=400, seed=0):
+    """A rare flag, a code of three numbers, an amount that is mostly 0, and a number that is new in each row."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n)
+    flag = rng.random(n) < 0.1 + 0.1 * (z > 1)
+    code = np.array([1, 4, 9.5])[np.digitize(z + 0.5 * rng.normal(size=n), [0, 1.5])]
+    amount = np.where(z + rng.normal(size=n) < 0.8, 0.0, np.exp(z + 3))
+    return np.stack([flag, code, amount, z], axis=1).astype("float32")
+
+
+def shares(x):
+    """Of flags, of codes and of amounts of 0."""
+    return [x[:, 0].mean(), *(np.mean(x[:, 1] == code) for code in (1, 4, 9.5)), np.mean(x[:, 2] == 0)]
+
+
+def test_numbers_that_are_met_again_and_again_are_as_frequent_in_samples():
+    seen = clinic()
+    schema = fit_support(Schema.of_numbers(("flag", "code", "amount", "z")), seen)
+    assert [column.values for column in schema.columns] == [(0, 1), (1, 4, 9.5), (0,), ()]
+    assert [column.is_discrete for column in schema.columns] == [True, True, False, False]
+    drawn = np.random.default_rng(1).normal(3, 2, size=(4_000, 4)).astype("float32")
+    layer = Support(schema.describe())
+    layer.build()
+    layer.fit(drawn, seen)
+    x = np.array(layer(drawn))
+    np.testing.assert_allclose(shares(x), shares(seen), atol=1e-3)
+    assert np.isin(x[:, 1], [1, 4, 9.5]).all()
+    rest = x[:, 2] != 0
+    np.testing.assert_array_equal(x[rest, 2], np.clip(drawn[rest, 2], 0, seen[:, 2].max()))
+    order = np.argsort(drawn, axis=0)
+    assert (np.diff(np.take_along_axis(x, order, axis=0), axis=0) >= 0).all()  # ranks stay
+    assert np.isnan(layer(np.full((1, 4), np.nan, "float32"))).all()
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_samples_of_every_export_have_such_numbers(tmp_path, words):
+    frame = pd.DataFrame(clinic(), columns=["flag", "code", "amount", "z"])
+    frame = frame.assign(kind=np.where(frame["z"] > 0, "a", "b")) if words else frame
+    fitted = pipeline.fit(frame, tmp_path / "clinic", epochs=3, hidden=[8], report=False)  # which compares exports
+    model = runtime.load(fitted.artifact)
+    x = model.generate(2_000, seed=1)
+    np.testing.assert_allclose(shares(x), shares(fitted.splits.train), atol=0.03)
+    loaded = keras_ae.load(fitted.artifact)
+    np.testing.assert_array_equal(loaded.generate(500, seed=2)[:, :2], model.generate(500, seed=2)[:, :2])
 
 
 def test_what_is_no_table_stays_as_the_decoder_says(fitted):

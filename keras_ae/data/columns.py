@@ -19,6 +19,10 @@ from keras_ae.data.schema import Column, Schema
 _KNOTS = 33
 _HEAVY = 10.0
 """Deviations by quartiles: where the outermost hundredth of the numbers lies farther out, tails are heavy."""
+_MOST_VALUES = 16
+"""Different numbers of a column that are all that it can have, where each was met twice or more."""
+_OFTEN = 0.05
+"""Share of the cells of a column from which on a number is met again and again: fewer than 20 are."""
 _NORMAL_QUARTILE = 0.6744898
 _WEEK = 7.0
 
@@ -218,7 +222,9 @@ def fit_columns(schema: Schema, x: np.ndarray) -> Schema:
 
 
 def fit_support(schema: Schema, x: np.ndarray) -> Schema:
-    """The schema with the bounds of numbers and days in training rows x, and which columns hold whole numbers alone."""
+    """The schema with the bounds of numbers and days in training rows x, which columns hold whole numbers alone, and
+    which numbers they hold again and again.
+    """
     return _fitted(schema, x, {"numeric": _support_of_numbers, "datetime": _support_of_days})
 
 
@@ -248,7 +254,15 @@ def _support_of_days(column: Column, values: np.ndarray) -> Column:
 
 
 def _support_of_numbers(column: Column, values: np.ndarray) -> Column:
-    return replace(_support_of_days(column, values), whole=bool(np.all(values == np.rint(values))))
+    found, counts = np.unique(values, return_counts=True)
+    is_discrete = len(found) <= _MOST_VALUES and counts.min() > 1
+    often = counts >= (0 if is_discrete else max(2.0, _OFTEN * len(values)))
+    return replace(
+        _support_of_days(column, values),
+        whole=bool(np.all(values == np.rint(values))),
+        values=tuple(float(value) for value in found[often]),
+        is_discrete=bool(is_discrete),
+    )
 
 
 def _fit_numeric(column: Column, values: np.ndarray) -> Column:

@@ -38,6 +38,8 @@ class Column:
         is_constant: whether a numeric column had but one value in training.
         bounds: least and largest number or day of training.
         whole: whether a numeric column had whole numbers alone, of which its cells are then.
+        values: of a numeric column the numbers that it had again and again, rising.
+        is_discrete: whether it had no others.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Column:
     is_constant: bool = False
     bounds: tuple[float, float] = (-math.inf, math.inf)
     whole: bool = False
+    values: tuple[float, ...] = ()
+    is_discrete: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Ready for JSON, without what is as by default."""
@@ -104,7 +108,7 @@ class Schema:
         """From what `describe` gave."""
         columns = []
         for given in described["columns"]:
-            of = {**given, "levels": tuple(given.get("levels", ()))}
+            of = {**given, "levels": tuple(given.get("levels", ())), "values": tuple(given.get("values", ()))}
             of["knots"] = tuple(tuple(part) for part in given.get("knots", ((), ())))
             of["bounds"] = tuple(given.get("bounds", (-math.inf, math.inf)))
             columns.append(Column(**of))
