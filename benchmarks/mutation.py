@@ -2,8 +2,8 @@
 
 make coverage; .venv/bin/python benchmarks/mutation.py keras_ae/layers keras_ae/evaluation --sample 150
 
-Which tests execute a line is in .coverage. The narrowest run first, each mutant in a fork of a process that has
-imported TensorFlow. Of each that survives somebody has to say why.
+Which tests execute a line is in .coverage. The narrowest run first, one of those that differ by parameters, each mutant
+in a fork of a process that has imported TensorFlow. Of each that survives somebody has to say why.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("places", nargs="+", type=Path)
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tests", type=int, default=50, help="of each line, at most")
+    parser.add_argument("--tests", type=int, default=20, help="of each line at most, one of a function")
     asked = parser.parse_args()
     (measured := coverage.Coverage()).load()
     data = measured.get_data()
@@ -112,7 +112,8 @@ def main() -> None:
         at, said, changed = mutant(trees[file], place)
         of_lines = lines.get(str(file), {})
         tests = {test for line in at for test in of_lines.get(line, ()) if test}
-        narrow = sorted(tests, key=lambda test: (width[test], test))[: asked.tests]
+        of_function = {test.partition("[")[0]: test for test in sorted(tests, key=lambda test: (-width[test], test))}
+        narrow = sorted(of_function.values(), key=lambda test: (width[test], test))[: asked.tests]
         found[came := outcome(file, changed, [test.partition("|")[0] for test in narrow])] += 1
         print(f"{came}  {os.path.relpath(file)}:{at[0]}  {said}, {len(narrow)} tests", flush=True)
     print(f"{len(every)} mutants, {len(chosen)} of them tried: {dict(found)}")

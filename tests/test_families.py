@@ -63,8 +63,8 @@ def test_mmd_is_the_unbiased_estimate_written_out_pair_by_pair():
 
 def test_sliced_wasserstein_along_an_axis_is_the_distance_of_quantiles():
     a, b = draw(50, 2), 3 * draw(50, 2)
-    directions = np.array([[2.0, 0.0], [0.0, 0.5]], "float32")
-    expected = np.mean([(np.sort(a[:, d]) - np.sort(b[:, d])) ** 2 for d in range(2)])
+    directions = np.array([[2.0, 0.0, 3.0], [0.0, 0.5, 0.0]], "float32")  # of any length
+    expected = np.mean([(np.sort(a[:, d]) - np.sort(b[:, d])) ** 2 for d in (0, 1, 0)])
     np.testing.assert_allclose(float(sliced_wasserstein(a, b, directions)), expected, **FLOAT32)
 
 
