@@ -60,7 +60,7 @@ def test_every_recipe_has_a_case():
     assert set(OPTIONS) == set(RECIPES)
 
 
-def trained(network, recipe):
+def trained(network, recipe, epochs=15, jit_compile=False):
     keras.utils.set_random_seed(0)
     shape = (8, 8) if network == "conv" else (64,)
     rows = TRAIN.reshape(-1, *shape)
@@ -74,8 +74,8 @@ def trained(network, recipe):
     )
     keras_ae.training.start(model, rows, keras_ae.data.fit_scaling(rows))
     # XLA takes longer to compile than these steps do.
-    model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
-    history = model.fit(rows, y, batch_size=64, epochs=15, verbose=0).history
+    model.compile(keras.optimizers.Adam(3e-3), jit_compile=jit_compile)
+    history = model.fit(rows, y, batch_size=64, epochs=epochs, verbose=0).history
     return model, rows, y, history
 
 
@@ -111,6 +111,15 @@ def test_a_recipe_keeps_its_contract(network, recipe, tmp_path):
     np.testing.assert_allclose(again.reconstruct(test), model.reconstruct(test), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(again.generate(6, seed=0), fresh[0], rtol=1e-4, atol=1e-3)
     assert np.isfinite(list(again.evaluate(test, verbose=0, return_dict=True).values())).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [name for name in OPTIONS if name != "linear"])
+def test_every_recipe_is_compiled_by_xla(recipe):
+    model, _, _, history = trained("dense", recipe, epochs=2, jit_compile=True)
+    assert model.jit_compile
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert history[model.reconstruction.name][1] < history[model.reconstruction.name][0]
 
 
 def test_one_number_is_a_network_of_one_layer():
