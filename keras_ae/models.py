@@ -251,8 +251,8 @@ class Autoencoder(ResidentModel, LocalFunctions):
 
         Args:
             x: normal raw rows (rows, ...) that were trained on; at most 2,048 of them are kept in the model.
-            held_out: normal rows that were not.
-            keep_rows: False keeps none of x in the model; the score is of error and prior alone then.
+            held_out: normal rows that were not; where x is fewer, some of these are kept beside them.
+            keep_rows: False keeps no row in the model; the score is of error and prior alone then.
         """
         self.set_detector(finishing.detector_of(self, x, held_out, keep_rows))
 

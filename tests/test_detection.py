@@ -181,11 +181,22 @@ def test_a_few_rows_are_enough_and_more_are_sampled():
     distances, densities = [f"distance_{k}" for k in (1, 2, 5, 10)], ["density_4", "density_16"]
     assert list(MEASURES) == ["error", "prior", *distances, *densities]
     model = keras_ae.build("linear", 3, 2)
-    for rows, kept in ((9, 9), (3000, 2048)):
+    for rows, kept in ((9, 18), (3000, 2048)):
         x = RNG.normal(size=(rows, 3)).astype("float32")
         model.fit_detector(x, x[:300])
         assert model.detector.rows == kept
         assert np.isfinite(model.score(x[:5])["score"]).all()
+
+
+def test_held_out_rows_join_the_bank_once_they_have_standardized_the_measures():
+    parts = [RNG.normal(size=(120, n)).astype("float32") for n in (3, 3, 2)] + [RNG.normal(size=120).astype("float32")]
+    train, held_out, new = ([part[i : i + 40] for part in parts] for i in (0, 40, 80))
+    layer = AnomalyScore.fitted(train, held_out)
+    assert layer.rows == 80
+    bank = np.asarray(layer.nearest.bank) * np.asarray(layer.units)
+    np.testing.assert_allclose(bank, np.concatenate([train[0], held_out[0]]), rtol=1e-5)
+    scores = [float(np.mean(layer(rows)[0])) for rows in (held_out, new)]
+    assert scores[0] < scores[1] < 1.2  # a row is nearest to itself
 
 
 def test_more_than_256_features_are_compared_by_latents():

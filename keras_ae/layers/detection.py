@@ -14,7 +14,7 @@ from keras_ae.layers.neighbours import Fitted, LocalOutlierFactor, Neighbours, l
 EXACT = ("anomaly_score", "log_prior")
 """Names of layers that no precision but float32 is enough for."""
 BANK = 2048
-"""Training rows kept, at most, to find neighbours among."""
+"""Rows kept, at most, to find neighbours among."""
 MOST_FEATURES = 256
 """Rows of more features are compared by their latents."""
 NEIGHBOURS = (1, 2, 5, 10)
@@ -104,8 +104,9 @@ class AnomalyScore(Fitted):
         """A layer for normal rows like these.
 
         Args:
-            train: x, x_hat, z and log_prior of the bank: rows that were trained on.
-            held_out: of rows that were not, by which the measures are standardized.
+            train: x, x_hat, z and log_prior of the bank: rows that were trained on, at most `BANK`.
+            held_out: of rows that were not, by which the measures are standardized. Then they join the bank, where it
+                has room for them.
             keep_rows: have a bank.
             masked: as of the layer.
             columns: of a table, which one each feature is of; by default each is one.
@@ -141,7 +142,17 @@ class AnomalyScore(Fitted):
         lowest = np.quantile(np.concatenate(measured), _LOWEST, axis=0)
         raised = np.maximum(np.concatenate(measured), lowest)
         layer.put(lowest=lowest, center=raised.mean(axis=0), spread=np.maximum(raised.std(axis=0), _LEAST_SPREAD))
-        return layer
+        return layer._with(np.concatenate([bank, unseen])[:BANK], units) if keep_rows else layer
+
+    def _with(self, bank: np.ndarray, units: np.ndarray) -> "AnomalyScore":
+        """The same with another bank."""
+        other = type(self)(self.features, self.latents, len(bank), self.masked, name=self.name)
+        other.build()
+        other.nearest.fit(bank / units)
+        other.outlier_factor.fit(bank / np.sqrt(units))
+        own = ("units", "near", "variance", "highest_log_prior", "lowest", "center", "spread")
+        other.put(**{name: getattr(self, name) for name in own})
+        return other
 
     @property
     def rounding(self) -> float:
