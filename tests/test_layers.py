@@ -188,6 +188,7 @@ def test_scaling_and_its_inverse():
     layer.set_statistics(np.arange(4, dtype="float32"), np.array([1, 2, 4, 8], "float32"))
     np.testing.assert_allclose(layer(x), (x - np.arange(4)) / [1, 2, 4, 8], rtol=1e-6)
     np.testing.assert_allclose(layer(layer(x), inverse=True), x, rtol=1e-6)
+    assert layer.trainable_weights == []
     with pytest.raises(ValueError, match="positive"):
         layer.set_statistics(np.zeros(4, "float32"), np.zeros(4, "float32"))
 
