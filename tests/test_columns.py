@@ -565,7 +565,7 @@ def test_node_takes_the_words_of_a_table(node, orders_artifact, tmp_path):
 def test_the_report_says_categories_and_dates_in_words(orders_artifact):
     page = (orders_artifact / "report.html").read_text()
     worst = page[page.index("Worst rows") :]
-    assert re.search(r"colour <b>\d+%</b><small>(red|green|blue); AE\(x\) (red|green|blue)</small>", worst)
+    assert re.search(r"colour <b>\d+%</b><small>(red|green|blue|missing); AE\(x\) (red|green|blue)</small>", worst)
     assert re.search(r"when <b>\d+%</b><small>2024-\d\d-\d\dT", worst)
 
 

@@ -267,15 +267,18 @@ def test_the_pool_finds_temperatures_and_ignores_noise():
     np.testing.assert_allclose(pooled, np.asarray(both.shares).sum() * log_softmax(true, axis=1), rtol=1e-4, atol=1e-4)
 
 
-def test_the_pool_is_no_surer_than_its_rows_allow():
-    y = np.arange(40) % 2
-    right = np.where(y[:, None] == np.arange(2), 0.0, -50.0)
-    pool = LogarithmicPool(1)
+def test_few_rows_move_the_pool_little_and_rows_that_were_all_right_do_not_make_it_sure():
+    y = np.arange(10) % 2
+    right, guess = np.where(y[:, None] == np.arange(2), 0.0, -4.0), np.zeros((10, 2))
+    pool = LogarithmicPool(2)
     pool.build()
-    pool.fit([right], y)
-    wrong = np.exp(log_softmax(float(pool.shares[0]) * right, axis=1)).min(axis=1)
-    np.testing.assert_allclose(wrong, 0.5 / 41, rtol=1e-3)  # the optimum of a cross-entropy is its target
-    pool.fit([np.where(right < 0, -np.inf, right)], y)
+    pool.fit([right, guess], y)
+    weight = float(pool.shares[0])
+    p = 1 / (1 + np.exp(4 * weight))  # of the wrong class; at the optimum both slopes are one
+    assert 10 * 4 * p == pytest.approx((weight - 0.5) / 0.5**2, rel=1e-3)
+    assert 0.5 < weight < 1
+    assert float(pool.shares[1]) == pytest.approx(0.5, abs=1e-4)  # nothing tells of it
+    pool.fit([np.where(right < 0, -np.inf, right), guess], y)
     assert np.isfinite(pool.shares).all()
 
 

@@ -360,7 +360,7 @@ def test_a_folder_is_fitted_streamed_and_its_rows_are_found_again(run, tmp_path)
     arguments = ["--recipe", "ae", "--epochs", 2, "--option", "hidden=[8]", "--no-report", "--stream"]
     done = run("fit", folder / "*.csv", "--out", out, *arguments)
     assert done.exit_code == 0, done.stderr
-    assert "rows of 6, streamed from 4 files" in done.stderr
+    assert "rows of 6 columns: 6 numeric, streamed from 4 files" in done.stderr
     manifest = read_manifest(out)
     assert manifest["stream"]["rows"] == 2_000
     assert manifest["splits"]["train"]["rows"] == manifest["stream"]["train"]

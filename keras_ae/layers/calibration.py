@@ -11,8 +11,8 @@ CAPACITY = 2000
 _BLOCK = 50
 """A sorted list of 2,000 is searched in two steps: which of 40 blocks of 50, then where in it."""
 _BLOCKS = CAPACITY // _BLOCK
-_MOST_SHARE = 100.0
-"""Of an opinion: one that hardly tells classes apart has next to no limit."""
+_SPREAD = 0.5
+"""Standard deviation of a weight around its equal part, before any row is seen."""
 _LEAST = -1e4
 """Nats: an opinion that says less says never."""
 
@@ -93,10 +93,9 @@ class LogarithmicPool(keras.layers.Layer):
         )
 
     def fit(self, opinions: list[np.ndarray], y: np.ndarray) -> None:
-        """Sets the weights, none of them negative, that give labels y (rows,), indices, of rows that were not trained
-        on, the highest likelihood; the problem is convex. Each label counts as wrong by half a row in n + 1
-        (Krichevsky and Trofimov 1981; Platt 1999 gives the reason): that n rows were all told right does not make
-        sure of the next, and weights of opinions that are always right would have no limit.
+        """Sets the weights, none of them negative, that labels y (rows,), indices, of rows that were not trained on
+        make most probable, where before each is normal around an equal part of one: the problem is convex. Few rows
+        tell little of weights, and those of opinions that were right about all of them would have no limit.
 
         Args:
             opinions: logits (rows, classes) of each.
@@ -106,18 +105,17 @@ class LogarithmicPool(keras.layers.Layer):
         from scipy.special import log_softmax
 
         log_p = np.stack([log_softmax(logits.astype("float64"), axis=1) for logits in opinions]).clip(min=_LEAST)
-        n, classes = log_p.shape[1:]
-        wrong = 0.5 / (n + 1)
-        target = np.full((n, classes), wrong / (classes - 1))
-        target[np.arange(n), y] = 1.0 - wrong
+        rows, equal = np.arange(len(y)), np.full(len(log_p), 1.0 / len(log_p))
 
         def loss(shares: np.ndarray) -> tuple[float, np.ndarray]:
-            pooled = log_softmax(np.tensordot(shares, log_p, 1), axis=1)
-            return -float(np.sum(target * pooled)) / n, np.einsum("irc,rc->i", log_p, np.exp(pooled) - target) / n
+            pooled, off = log_softmax(np.tensordot(shares, log_p, 1), axis=1), (shares - equal) / _SPREAD
+            wrong = np.exp(pooled)
+            wrong[rows, y] -= 1.0
+            nats = 0.5 * np.sum(np.square(off)) - pooled[rows, y].sum()
+            return float(nats) / len(y), (np.einsum("irc,rc->i", log_p, wrong) + off / _SPREAD) / len(y)
 
-        start = np.full(len(log_p), 1.0 / len(log_p))
-        found = minimize(loss, start, jac=True, bounds=[(0.0, _MOST_SHARE)] * len(log_p), method="L-BFGS-B")
-        self.shares.assign(found.x if found.x.sum() > 0 else start)
+        found = minimize(loss, equal, jac=True, bounds=[(0.0, None)] * len(log_p), method="L-BFGS-B")
+        self.shares.assign(found.x if found.x.sum() > 0 else equal)
 
     def call(self, opinions: Any) -> Any:
         logs = [ops.log_softmax(ops.cast(logits, "float32"), axis=-1) for logits in opinions]
