@@ -139,7 +139,7 @@ def _found(cells: Cells, windowing: Windowing, drop: Sequence[str]) -> tuple[Win
         raise InputError(f"{cells.source} must have a column of numbers. Received: {', '.join(cells.columns)}.")
     dropped = tuple(name for name in cells.columns if name not in (*channels, time))
     texts = [name for name in dropped if name not in (*drop, *schema.dropped)]
-    told = [note for note in schema.notes if not note.startswith(f"column {time} ")]
+    told = [note for note in schema.notes if not note.startswith(f"column {time} is left out: ")]
     notes = [*told, *(f"column {name} is no number, and left out of the windows" for name in texts)]
     return replace(windowing, channels=channels, time=time, dropped=dropped, format=dates.get(time or "")), notes
 

@@ -69,8 +69,8 @@ class ColumnScaling(Incomplete):
         summands: list[list[int]] = [[] for _ in range(self.raw_shape[0])]
         for i, column in enumerate(columns):
             summands[column].append(i)
-        told = _with_zero(ops.concatenate(parts, axis=-1))
-        return sum(_take(told, positions) for positions in zip_longest(*summands, fillvalue=len(columns)))
+        told = with_zero(ops.concatenate(parts, axis=-1))
+        return sum(take(told, positions) for positions in zip_longest(*summands, fillvalue=len(columns)))
 
     def comparable(self, scaled: Any, x_hat: Any) -> tuple[Any, Any]:
         """x and x_hat, for scores: what is missing is as expected."""
@@ -101,12 +101,13 @@ class ColumnScaling(Incomplete):
         return {**config, "schema": self.schema.describe()}
 
 
-def _with_zero(x: Any) -> Any:
+def with_zero(x: Any) -> Any:
     """Features (batch, n) and behind them one that is 0."""
     return ops.pad(x, [[0, 0], [0, 1]])
 
 
-def _take(x: Any, positions: Any) -> Any:
+def take(x: Any, positions: Sequence[int] | np.ndarray) -> Any:
+    """Features (batch, n) at these positions: (batch, positions)."""
     return ops.take(x, np.array(positions, "int32"), axis=-1)
 
 
@@ -147,9 +148,9 @@ class Filled(keras.layers.Layer):
         for i, (*positions, flag) in enumerate(self.hides):
             by_cell[positions], by_flag[flag] = i, i
         drawn = uniform((ops.shape(x)[0], len(self.hides)), self.seed_generator)
-        hidden = _with_zero(ops.cast(drawn < self.rate, "float32"))
-        flagged = _take(hidden, by_flag)
-        return x * (1.0 - _take(hidden, by_cell)) * (1.0 - flagged) + flagged
+        hidden = with_zero(ops.cast(drawn < self.rate, "float32"))
+        flagged = take(hidden, by_flag)
+        return x * (1.0 - take(hidden, by_cell)) * (1.0 - flagged) + flagged
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

@@ -122,9 +122,8 @@ class AnomalyScore(Fitted):
                 for part in (train, held_out)
             )
             units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank, column)
-            layer.nearest.fit(bank / units)
-            layer.outlier_factor.fit(bank / np.sqrt(units))
-            layer.put(units=units, near=_NEAR * layer.nearest.typical(unseen / units))
+            layer._keep(bank, units)
+            layer.put(near=_NEAR * layer.nearest.typical(unseen / units))
         known = ~np.isnan(held_out[0].reshape(len(held_out[0]), -1))
         observed, expected = (np.asarray(limited(np.nan_to_num(part, nan=0.0)), "float64") for part in held_out[:2])
         square = np.square(observed[known]).mean()
@@ -142,17 +141,19 @@ class AnomalyScore(Fitted):
         lowest = np.quantile(np.concatenate(measured), _LOWEST, axis=0)
         raised = np.maximum(np.concatenate(measured), lowest)
         layer.put(lowest=lowest, center=raised.mean(axis=0), spread=np.maximum(raised.std(axis=0), _LEAST_SPREAD))
-        return layer._with(np.concatenate([bank, unseen])[:BANK], units) if keep_rows else layer
+        if not keep_rows or len(bank) >= BANK:
+            return layer
+        wider = cls.from_config({**layer.get_config(), "rows": min(len(bank) + len(unseen), BANK)})
+        wider.build()
+        wider._keep(np.concatenate([bank, unseen])[:BANK], units)
+        own = ("near", "variance", "highest_log_prior", "lowest", "center", "spread")
+        wider.put(**{name: getattr(layer, name) for name in own})
+        return wider
 
-    def _with(self, bank: np.ndarray, units: np.ndarray) -> "AnomalyScore":
-        """The same with another bank."""
-        other = type(self)(self.features, self.latents, len(bank), self.masked, name=self.name)
-        other.build()
-        other.nearest.fit(bank / units)
-        other.outlier_factor.fit(bank / np.sqrt(units))
-        own = ("units", "near", "variance", "highest_log_prior", "lowest", "center", "spread")
-        other.put(**{name: getattr(self, name) for name in own})
-        return other
+    def _keep(self, bank: np.ndarray, units: np.ndarray) -> None:
+        self.nearest.fit(bank / units)
+        self.outlier_factor.fit(bank / np.sqrt(units))
+        self.put(units=units)
 
     @property
     def rounding(self) -> float:

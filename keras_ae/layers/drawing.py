@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ae.data.columns import layout, rows, within_support
 from keras_ae.data.schema import Schema
+from keras_ae.layers.columns import take, with_zero
 from keras_ae.layers.draws import normal_cdf
 
 _LEAST = 1e-7
@@ -79,16 +80,16 @@ class ColumnDraws(keras.layers.Layer):
     def call(self, mean: Any, params: Any, deviation: Any, noise: Any) -> Any:
         features = ops.cast(mean, "float32")
         if deviation is not None:
-            features = self._drawn(features, deviation, _take(noise, range(len(self._others))))
+            features = self._drawn(features, deviation, take(noise, range(len(self._others))))
         x = rows(self.schema, features, ops)
         if not self._flags:
             return x
-        logits = _take(params, self._flags) * self.slope + self.offset
-        chance = _uniform(_take(noise, range(self.numbers - len(self._flags), self.numbers)))
+        logits = take(params, self._flags) * self.slope + self.offset
+        chance = _uniform(take(noise, range(self.numbers - len(self._flags), self.numbers)))
         drawn = ops.cast(chance < ops.minimum(ops.sigmoid(logits), 1.0 - _LEAST), "float32")
         of_column = {column: k for k, column in enumerate(self._nullable)}
         flags = [of_column.get(i, len(of_column)) for i in range(len(self.schema.columns))]
-        missing = _take(ops.pad(drawn, [[0, 0], [0, 1]]), flags)
+        missing = take(with_zero(drawn), flags)
         some = ops.sum(missing, axis=-1, keepdims=True) < len(self.schema.columns) - 0.5
         return ops.where(ops.logical_and(missing > 0.5, some), np.float32(np.nan), x)
 
@@ -172,14 +173,14 @@ class Support(keras.layers.Layer):
         near = within_support(self.schema, x, ops)
         if not self._stepped:
             return near
-        some = ops.expand_dims(_take(x, self._stepped), -1)
+        some = ops.expand_dims(take(x, self._stepped), -1)
         inside = ops.cast(ops.logical_and(some > self.steps[0], some <= self.steps[1]), "float32")
         others = 1.0 - ops.sum(inside, axis=-1)
         # NaN is in no interval, and stays.
-        stepped = ops.where(others > 0.5, _take(near, self._stepped), ops.sum(inside * self._values, axis=-1))
+        stepped = ops.where(others > 0.5, take(near, self._stepped), ops.sum(inside * self._values, axis=-1))
         positions = np.arange(len(self.schema.columns))
         positions[self._stepped] = len(positions) + np.arange(len(self._stepped))
-        return _take(ops.concatenate([near, stepped], axis=-1), positions)
+        return take(ops.concatenate([near, stepped], axis=-1), positions)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -188,10 +189,6 @@ class Support(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return {**config, "schema": self.schema.describe()}
-
-
-def _take(x: Any, positions: Any) -> Any:
-    return ops.take(x, np.array(list(positions), "int32"), axis=-1)
 
 
 def _uniform(noise: Any) -> Any:

@@ -135,14 +135,13 @@ class LocalOutlierFactor(Fitted):
         self.neighbours.fit(bank)
         distance, index = NearestNeighbors(n_neighbors=min(self.k + 1, len(bank))).fit(bank).kneighbors(bank)
         distance, index = distance[:, 1:], index[:, 1:]
-        kernel = 1.0 + 1e-3 - np.square(distance / np.maximum(distance[:, -1:], 1e-12))
         reaches, densities = [], []
         for near, power in self.KERNELS:
             reach = distance[:, :near][:, -1]
             positive = reach[reach > 0]
             # Rows that occur k times have a distance of 0, and would have a density without limit.
             reach = np.maximum(reach, np.quantile(positive, 0.01) if len(positive) else 1e-6)
-            weight = kernel**power / (kernel**power).sum(axis=1, keepdims=True)
+            weight = _weights(np.square(distance), power, np)
             reaches.append(reach)
             densities.append(1.0 / (weight * np.maximum(distance, reach[index])).sum(axis=1))
         self.put(reach=np.stack(reaches), density=np.stack(densities))
@@ -150,15 +149,13 @@ class LocalOutlierFactor(Fitted):
     def call(self, x: Any) -> tuple[Any, Any]:
         index, squares = self.neighbours(x)
         squared = ops.sum(squares, axis=-1)
-        kernel = 1.0 + 1e-3 - squared / ops.maximum(ops.max(squared, axis=-1, keepdims=True), 1e-24)
-        factors, weight = [], kernel
-        for i, (_, power) in enumerate(self.KERNELS):
-            weight = kernel**power
-            weight = weight / ops.sum(weight, axis=-1, keepdims=True)
+        weights = [_weights(squared, power) for _, power in self.KERNELS]
+        factors = []
+        for i, weight in enumerate(weights):
             reach = ops.maximum(ops.sqrt(squared), ops.take(self.reach[i], index, axis=0))
             density = ops.sum(weight * ops.take(self.density[i], index, axis=0), axis=-1)
             factors.append(ops.sum(weight * reach, axis=-1) * density)
-        return ops.stack(factors, axis=-1), ops.sum(ops.expand_dims(weight, -1) * squares, axis=1)
+        return ops.stack(factors, axis=-1), ops.sum(ops.expand_dims(weights[-1], -1) * squares, axis=1)
 
     def compute_output_spec(self, x: Any) -> Any:
         factors = keras.KerasTensor((x.shape[0], len(self.KERNELS)), dtype="float32")
@@ -166,6 +163,13 @@ class LocalOutlierFactor(Fitted):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates}
+
+
+def _weights(squared: Any, power: int, xp: Any = ops) -> Any:
+    """Of neighbours at squared distances (batch, k), by a power of Epanechnikov's kernel as wide as the farthest is
+    far, which keeps a little; they sum to one."""
+    kernel = (1.0 + 1e-3 - squared / xp.maximum(xp.max(squared, axis=-1, keepdims=True), 1e-24)) ** power
+    return kernel / xp.sum(kernel, axis=-1, keepdims=True)
 
 
 def share_of(squares: Any) -> Any:
