@@ -6,10 +6,12 @@ KerasAEError
 ├── ArtifactError   a folder that is not a whole, unchanged artifact
 ├── ExportError     a graph that does not leave, or does not agree with Keras
 ├── DivergenceError a loss that is no longer finite
-├── Interrupted     a run that SIGTERM or Ctrl-C stopped, and that can go on
 ├── WorkerLost      a run of several workers, one of which died; it can go on
 ├── ServiceError    a server that can't be reached, or gives no answer in time
 └── MissingExtra    a package that an extra of keras-ae brings
+
+KeyboardInterrupt
+└── Interrupted     a run that SIGTERM or Ctrl-C stopped, and that can go on
 """
 
 from collections.abc import Iterator
@@ -63,8 +65,9 @@ class DivergenceError(KerasAEError, ArithmeticError):
         self.terms, self.epoch, self.step, self.rows = terms, epoch, step, rows
 
 
-class Interrupted(KerasAEError, KeyboardInterrupt):  # noqa: N818  (named for what it says)
-    """SIGTERM or Ctrl-C stopped a run after it wrote a checkpoint.
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or Ctrl-C stopped a run after it wrote a checkpoint. It is no Exception, as KeyboardInterrupt is none: it
+    may be raised inside TensorFlow or Keras, which catch each Exception and raise one of their own.
 
     Attributes:
         exit_code: 75 for SIGTERM, the system's EX_TEMPFAIL, "try again later"; 130 for Ctrl-C.

@@ -527,9 +527,8 @@ def test_ctrl_c_in_the_middle_of_fit_leaves_the_previous_artifact(digits_artifac
             out, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
-    assert out == ""
-    assert err == "keras-ae: Stopped by Ctrl-C before the first checkpoint; nothing was changed.\n"
+    said = "keras-ae: Stopped by Ctrl-C before the first checkpoint; nothing was changed.\n"
+    assert (process.returncode, out, err) == (130, "", said)
     assert contents(tmp_path) == before
 
 

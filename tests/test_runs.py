@@ -196,6 +196,13 @@ def test_outside_training_a_signal_stops_at_once(folder):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_no_handler_of_errors_keeps_a_signal_from_stopping_the_run(folder):
+    with Run(folder) as run:
+        run.begin(OF)
+        with pytest.raises(Interrupted), contextlib.suppress(Exception):  # as TensorFlow while it traces
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_a_checkpoint_is_due_after_minutes_or_steps(tmp_path):
     assert not Run(tmp_path, minutes=99, steps=5).due(4)
     assert Run(tmp_path, minutes=99, steps=5).due(5)
