@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from keras_ae import training
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "saved_models/README.md"])
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -47,7 +49,8 @@ def _application():
     [page for page in PAGES if page.name != "CONTRIBUTING.md" and any(_blocks(page, "python"))],
     ids=lambda page: page.name,
 )
-def test_python_blocks_run(page, folder):
+def test_python_blocks_run(page, folder, monkeypatch):
+    monkeypatch.setattr(training, "_STEPS", 400)  # of 4,000: what they show is how, and figures are not compared
     _run(page, {"__name__": "documentation"})
 
 

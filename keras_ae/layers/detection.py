@@ -33,6 +33,8 @@ _EXACT = 1e-6
 _LEAST_SPREAD = 0.02
 _NEAR = 0.1
 """A distance below this share of that of held-out rows is none: rows that occur twice have one of 0."""
+_NOWHERE = 1e-3
+"""The same as a share of how far training rows are from their mean, where most held-out rows are among them."""
 _LOWEST = 0.01
 """Quantile of held-out rows below which a measure says no more."""
 
@@ -123,7 +125,8 @@ class AnomalyScore(Fitted):
             )
             units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank, column)
             layer._keep(bank, units)
-            layer.put(near=_NEAR * layer.nearest.typical(unseen / units))
+            size = np.sqrt((bank / units).var(axis=0).sum())
+            layer.put(near=np.maximum(_NEAR * layer.nearest.typical(unseen / units), _NOWHERE * size))
         known = ~np.isnan(held_out[0].reshape(len(held_out[0]), -1))
         observed, expected = (np.asarray(limited(np.nan_to_num(part, nan=0.0)), "float64") for part in held_out[:2])
         square = np.square(observed[known]).mean()

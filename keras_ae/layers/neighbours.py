@@ -12,6 +12,9 @@ from keras_ae.layers.latents import flat
 _LIMIT = 1e9
 """Coordinates are cut here, far beyond any data: their squares stay finite in float32."""
 
+_DITHER = 0.05
+"""Of the median step between values of a coordinate."""
+
 
 class Fitted(keras.layers.Layer):
     """A layer whose weights come from NumPy arrays, of sizes that its configuration holds."""
@@ -101,10 +104,12 @@ class LocalOutlierFactor(Fitted):
 
     The local outlier factor of Breunig et al. (2000, "LOF: identifying density-based local outliers", definitions 5 to
     7), but that the 16 neighbours are weighted by a kernel whose bandwidth is the distance of the last, instead of all
-    counting alike: no value jumps then where two rows are equally far, and runtimes that round differently agree. It
-    is taken twice, as its authors advise a range of sizes (section 7.2), since what is sparse among few need not be
-    among many: by the biweight kernel (1 - (d / d_16)^2)^2 and the reachability of the fourth neighbour, and by
-    Epanechnikov's 1 - (d / d_16)^2 and that of the sixteenth.
+    counting alike: no value jumps then where two rows are equally far, and runtimes that round differently agree. Where
+    many are, as among counts and codes, some of them would still be chosen by the last digit; so a coordinate of which
+    the bank has values again is dithered by a little of the steps between them. It is taken twice, as its authors
+    advise a range of sizes (section 7.2), since what is sparse among few need not be among many: by the biweight
+    kernel (1 - (d / d_16)^2)^2 and the reachability of the fourth neighbour, and by Epanechnikov's 1 - (d / d_16)^2
+    and that of the sixteenth.
 
     Called on (batch, n); returns both factors (batch, 2) and the mean squared difference from the neighbours in each
     coordinate (batch, n), by the second kernel.
@@ -132,6 +137,7 @@ class LocalOutlierFactor(Fitted):
         """Sets the bank (rows, n), and the density around each of its rows among the others."""
         from sklearn.neighbors import NearestNeighbors
 
+        bank = _dithered(bank)
         self.neighbours.fit(bank)
         distance, index = NearestNeighbors(n_neighbors=min(self.k + 1, len(bank))).fit(bank).kneighbors(bank)
         distance, index = distance[:, 1:], index[:, 1:]
@@ -165,10 +171,20 @@ class LocalOutlierFactor(Fitted):
         return {**super().get_config(), "rows": self.rows, "coordinates": self.coordinates}
 
 
+def _dithered(bank: np.ndarray) -> np.ndarray:
+    """Rows (rows, n) of which no two are equal, nor equally far from a third for being equal in coordinates."""
+    steps = np.zeros(bank.shape[1])
+    for i, coordinate in enumerate(bank.T):
+        values = np.unique(coordinate)
+        if 1 < len(values) < len(bank):
+            steps[i] = np.median(np.diff(values))
+    return np.asarray(bank + _DITHER * steps * np.random.default_rng(0).uniform(-1.0, 1.0, bank.shape), "float32")
+
+
 def _weights(squared: Any, power: int, xp: Any = ops) -> Any:
     """Of neighbours at squared distances (batch, k), by a power of Epanechnikov's kernel as wide as the farthest is
     far, which keeps a little; they sum to one."""
-    kernel = (1.0 + 1e-3 - squared / xp.maximum(xp.max(squared, axis=-1, keepdims=True), 1e-24)) ** power
+    kernel = (1.0 + 1e-6 - squared / xp.maximum(xp.max(squared, axis=-1, keepdims=True), 1e-24)) ** power
     return kernel / xp.sum(kernel, axis=-1, keepdims=True)
 
 
