@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_ae.errors import ExportError
-from keras_ae.functions import before_support
+from keras_ae.functions import before_marginals
 from keras_ae.interface import standard_normal
+from keras_ae.layers import Marginals
 from keras_ae.models import Autoencoder
 
 BATCHES = (1, 7)
@@ -29,16 +30,16 @@ class Reference:
             left of it where the reconstruction is exact; with a detector, whose logarithms turn one part in a measure
             into a sum, `rounding`.
         calibration_scores: sorted, behind the p-values.
-        free: what `generate` gives before the model's `support`, by how many rows there are.
-        support: of the model, or None. It has steps: what lies midway between two whole numbers, or where an interval
-            of draws ends, goes to either side by its last digit.
+        said: what the model's `marginals` is given by `generate`, by how many rows there are.
+        marginals: of the model, or None. It rises, somewhere steeply, with what the decoder says, and has steps: what
+            lies midway between two whole numbers, or where an interval ends, goes to either side by its last digit.
     """
 
     cases: list[tuple[str, Arrays, Arrays]]
     floors: dict[str, np.ndarray]
     calibration_scores: np.ndarray
-    free: dict[int, np.ndarray]
-    support: Callable[[np.ndarray], np.ndarray] | None
+    said: dict[int, Arrays]
+    marginals: Marginals | None
 
     @classmethod
     def of(cls, model: Autoencoder, rows: np.ndarray) -> "Reference":
@@ -58,11 +59,15 @@ class Reference:
         if model.detector is not None:
             score = np.asarray(model.detector.rounding)
         floors = {"x": units, "x_hat": units, "score": score, "contribution": score}
-        free = {}
-        if model.support is not None:
-            graph = before_support(model)
-            free = {len(i["epsilon"]): np.asarray(graph(i)["x"]) for name, i, _ in cases if name == "generate"}
-        return cls(cases, floors, model.p_value.calibration_scores, free, model.support)
+        said = {}
+        if model.marginals is not None:
+            graph = before_marginals(model)
+            said = {
+                len(inputs["epsilon"]): {name: np.asarray(part) for name, part in graph(inputs).items()}
+                for function, inputs, _ in cases
+                if function == "generate"
+            }
+        return cls(cases, floors, model.p_value.calibration_scores, said, model.marginals)
 
     def compare(self, runtime: str, run: Runner) -> dict[str, dict[str, float]]:
         """Largest differences per function: `max_abs_diff` in the output's units, `max_rel_diff` relative to the
@@ -77,8 +82,8 @@ class Reference:
             if set(got) != set(expected):
                 raise ExportError(f"{runtime} {name} must give {sorted(expected)}. Received: {sorted(got)}.")
             for key in expected:
-                free = self.free.get(len(expected[key])) if name == "generate" else None
-                absolute, relative = self._difference(key, np.asarray(got[key]), expected, free)
+                said = self.said.get(len(expected[key])) if name == "generate" else None
+                absolute, relative = self._difference(key, np.asarray(got[key]), expected, said)
                 entry = figures.setdefault(name, {"max_abs_diff": 0.0, "max_rel_diff": 0.0})
                 entry["max_abs_diff"] = max(entry["max_abs_diff"], absolute)
                 entry["max_rel_diff"] = max(entry["max_rel_diff"], relative)
@@ -91,7 +96,7 @@ class Reference:
         return figures
 
     def _difference(
-        self, key: str, got: np.ndarray, outputs: dict[str, np.ndarray], free: np.ndarray | None
+        self, key: str, got: np.ndarray, outputs: dict[str, np.ndarray], said: Arrays | None
     ) -> tuple[float, float]:
         expected = outputs[key]
         if got.shape != expected.shape:
@@ -105,13 +110,16 @@ class Reference:
             return absolute, self._outside(got, outputs["score"])
         size = np.abs(expected).max(axis=0) if key in ("x", "x_hat") else np.abs(expected).max()
         size = np.maximum(np.maximum(size, self.floors.get(key, 0.0)), 1e-30)
-        if free is not None and self.support is not None:
-            ends = [np.asarray(self.support(free + sign * TOLERANCE * size), "float64") for sign in (-1, 1)]
-            low, high = np.minimum(*ends), np.maximum(*ends)
-            outside = np.nan_to_num(np.maximum(np.maximum(low - got, got - high), 0.0), nan=0.0)
-            difference = np.where((got == np.rint(got)) & (expected == np.rint(expected)), outside, difference)
-            difference = np.where((got == low) | (got == high), 0.0, difference)
-        return absolute, float((difference / size).max())
+        relative = difference / size
+        if said is not None and self.marginals is not None:
+            # What a decoder that differs by the tolerance may lead to; a number that must be whole has to be.
+            of_said = np.maximum(np.abs(np.nan_to_num(said["said"], nan=0.0)).max(axis=0), self.floors.get(key, 0.0))
+            near = (said["said"] + sign * TOLERANCE * of_said for sign in (-1, 1))
+            low, high = (np.asarray(self.marginals(part, said.get("noise")), "float64") for part in near)
+            outside = np.nan_to_num(np.maximum(np.maximum(low - got, got - high), 0.0), nan=0.0) / size
+            whole = np.array([column.whole for column in self.marginals.schema.columns])
+            relative = np.where((relative <= TOLERANCE) | (whole & (got != np.rint(got))), relative, outside)
+        return absolute, float(relative.max())
 
     def _outside(self, p_values: np.ndarray, scores: np.ndarray) -> float:
         """How far p-values lie outside those of scores that are off by the tolerance: a p-value is a step function."""

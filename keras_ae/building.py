@@ -11,7 +11,7 @@ import keras
 from keras_ae.data.columns import layout
 from keras_ae.data.schema import Schema
 from keras_ae.data.sequences import names_of
-from keras_ae.layers import CrossEntropyLoss, Filled, Sampling, Support
+from keras_ae.layers import CrossEntropyLoss, Filled, Marginals, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
 from keras_ae.parts import of_columns, of_sequences
@@ -168,6 +168,6 @@ def build(
         input_dtype=input_dtype,
         classes=classes,
         classifier=classifier_head(latent_dim, len(classes)) if has_head else None,
-        support=None if numbers is None else Support(numbers.describe(), name="support"),
+        marginals=None if numbers is None else Marginals(numbers.describe(), noisy=True, name="marginals"),
         name=recipe,
     )

@@ -12,7 +12,7 @@ from keras import ops
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.functions import (
     LogPrior,
-    before_support,
+    before_marginals,
     best_guess,
     comparable,
     in_batches,
@@ -26,7 +26,7 @@ from keras_ae.layers.detection import BANK
 from keras_ae.priors import FittedPrior, fit_prior
 
 _TOTAL_ROWS = 20_000
-"""That totals are learned from, at most."""
+"""That totals and marginal distributions are learned from, at most."""
 _DRAWN_ROWS = 4_096
 """Samples whose quantiles are looked at."""
 
@@ -99,11 +99,14 @@ def fit_draws(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> Non
         model.scaling.set_totals(p, some)
     if model.draws is not None and np.isnan(x).any():
         _fit_missing(model, x, y, seed)
-    if model.support is not None:
+    if model.marginals is not None:
         noise = {"epsilon": standard_normal(_DRAWN_ROWS, model.epsilon_dim, seed)}
         label = {"label": np.full(_DRAWN_ROWS, UNKNOWN, "int32")} if model.classes else {}
-        (drawn,) = in_batches(before_support(model), noise | label)
-        model.support.fit(drawn, x)
+        graph = before_marginals(model)
+        drawn = dict(zip(sorted(graph.output), in_batches(graph, noise | label), strict=True))["said"]
+        every = math.ceil(len(x) / _TOTAL_ROWS)
+        said = model.reconstruct(x[::every]) if model.marginals.noisy else x[::every]
+        model.marginals.fit(drawn, said, x[::every], seed)
 
 
 def _fit_missing(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> None:

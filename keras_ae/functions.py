@@ -43,36 +43,39 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     if len(model.p_value.calibration_scores):
         scores["p_value"] = model.p_value(score)
     graphs["score"] = (x, scores)
-    noise, x_drawn = _drawn(model)
-    graphs["generate"] = (noise, {"x": x_drawn if model.support is None else model.support(x_drawn)})
+    inputs, said, of_cells = _said(model)
+    graphs["generate"] = (inputs, {"x": said if model.marginals is None else model.marginals(said, of_cells)})
     ordered = [name for name in FUNCTIONS if name in graphs]
     return {name: _graph(name, *graphs[name]) for name in ordered}
 
 
-def before_support(model: Any) -> keras.Model:
-    """The graph of `generate` without its last step, the model's `support`."""
-    noise, x_drawn = _drawn(model)
-    return _graph("before_support", noise, {"x": x_drawn})
+def before_marginals(model: Any) -> keras.Model:
+    """The graph of `generate` without its last step: what the model's `marginals` takes."""
+    inputs, said, of_cells = _said(model)
+    return _graph("before_marginals", inputs, {"said": said} | ({} if of_cells is None else {"noise": of_cells}))
 
 
 def _label(model: Any) -> Any:
     return keras.Input((), dtype="int32", name="label") if model.classes else None
 
 
-def _drawn(model: Any) -> tuple[list[Any], Any]:
-    """The inputs of `generate`, and what it makes of them in raw units."""
+def _said(model: Any) -> tuple[list[Any], Any, Any]:
+    """The inputs of `generate`, what the decoder says of them in raw units, and the noise of the model's `marginals` if
+    they take any."""
     epsilon, label = keras.Input((model.epsilon_dim,), name="epsilon"), _label(model)
     inputs = [epsilon] if label is None else [epsilon, label]
-    of_prior = epsilon if model.epsilon_dim == model.prior.epsilon_dim else epsilon[:, : model.prior.epsilon_dim]
+    ends = [model.prior.epsilon_dim, model.prior.epsilon_dim + (model.marginals.numbers if model.marginals else 0)]
+    of_prior = epsilon if model.epsilon_dim == ends[0] else epsilon[:, : ends[0]]
+    of_cells = epsilon[:, ends[0] : ends[1]] if ends[1] > ends[0] else None
+    noise = epsilon[:, ends[1] :] if model.epsilon_dim > ends[1] else None
     drawn, which = model.prior(of_prior, label) if model.classes else (model.prior(of_prior), None)
     if len(model.latent_shape) > 1:
         drawn = ops.reshape(drawn, (-1, *model.latent_shape))
     if model.latent is not None and hasattr(model.latent, "nearest_code"):
         drawn = _NearestCode(model.latent, name="nearest_code")(drawn)
-    noise = None if of_prior is epsilon else epsilon[:, model.prior.epsilon_dim :]
     if model.draws is None:
-        return inputs, _raw(model, _decoded(model, drawn, which), noise=noise)
-    return inputs, _Draws(model.draws, model.reconstruction)(params_of(model, drawn, which), noise)
+        return inputs, _raw(model, _decoded(model, drawn, which), noise=noise), of_cells
+    return inputs, _Draws(model.draws, model.reconstruction)(params_of(model, drawn, which), noise), of_cells
 
 
 def encoded(model: Any, x: Any) -> tuple[Any, Any]:

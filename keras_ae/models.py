@@ -29,9 +29,9 @@ from keras_ae.layers import (
     ColumnScaling,
     ConformalPValue,
     LogarithmicPool,
+    Marginals,
     RMSELoss,
     SequenceScaling,
-    Support,
 )
 from keras_ae.likelihood import LogLikelihood, log_likelihood
 from keras_ae.priors import FittedPrior, MixturePrior
@@ -71,7 +71,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
         prior: layer from standard normal noise, and a label where there are classes, to z (`keras_ae.priors`); N(0, I)
             by default.
         detector: layer behind `score`, an AnomalyScore; without one a score is the RMSE of a row.
-        support: layer on raw rows that `generate` gives, of a table of numbers a Support; that of a ColumnScaling
+        marginals: of a table of numbers, the layer at the end of `generate`, a Marginals; that of a ColumnScaling
             follows from it.
 
     Raises:
@@ -91,7 +91,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
         classifier: keras.Model | None = None,
         prior: keras.layers.Layer | None = None,
         detector: keras.layers.Layer | None = None,
-        support: keras.layers.Layer | None = None,
+        marginals: keras.layers.Layer | None = None,
         name: str = "autoencoder",
     ) -> None:
         check_one_input("encoder", encoder)
@@ -150,14 +150,14 @@ class Autoencoder(ResidentModel, LocalFunctions):
         self.p_value.build((None,))
         self.pool = LogarithmicPool(1 if classifier is None else 2, name="pool")
         self.pool.build()
-        self.support, self.draws = support, None
+        self.marginals, self.draws = marginals, None
         if isinstance(scaling, ColumnScaling):
-            self.support = Support(scaling.schema.describe(), name="support")
-            likelihood = getattr(reconstruction, "likelihood", reconstruction)
-            self.draws = ColumnDraws(scaling.schema.describe(), isinstance(likelihood, ColumnLoss), name="draws")
+            schema, likelihood = scaling.schema.describe(), getattr(reconstruction, "likelihood", reconstruction)
+            self.draws = ColumnDraws(schema, isinstance(likelihood, ColumnLoss), name="draws")
             self.draws.build()
-        if self.support is not None and not self.support.built:
-            self.support.build()
+            self.marginals = Marginals(schema, noisy=not self.draws.draws, name="marginals")
+        if self.marginals is not None and not self.marginals.built:
+            self.marginals.build()
         self._compiled_functions: dict[str, Any] = {}
 
     @property
@@ -167,11 +167,11 @@ class Autoencoder(ResidentModel, LocalFunctions):
 
     @property
     def epsilon_dim(self) -> int:
-        """Standard normal numbers that `generate` makes an observation of: the prior's, of series the length's, and of
-        a table those of its cells given z.
+        """Standard normal numbers that `generate` makes an observation of: the prior's, of a table those of its cells
+        given z, and of series the length's.
         """
-        of_cells = 0 if self.draws is None else self.draws.numbers
-        return int(self.prior.epsilon_dim + getattr(self.scaling, "epsilon_dim", 0) + of_cells)
+        of_cells = sum(layer.numbers for layer in (self.marginals, self.draws) if layer is not None)
+        return int(self.prior.epsilon_dim + of_cells + getattr(self.scaling, "epsilon_dim", 0))
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -187,7 +187,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
             "classifier": serialize(self.classifier),
             "prior": serialize(self.prior),
             "detector": serialize(self.detector),
-            "support": None if isinstance(self.scaling, ColumnScaling) else serialize(self.support),
+            "marginals": None if isinstance(self.scaling, ColumnScaling) else serialize(self.marginals),
             "name": self.name,
         }
 
@@ -195,7 +195,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Autoencoder":
         config = dict(config)
         parts = ("encoder", "decoder", "latent", "reconstruction", "scaling", "classifier", "prior", "detector")
-        for key in (*parts, "support"):
+        for key in (*parts, "marginals"):
             config[key] = keras.saving.deserialize_keras_object(config.get(key), custom_objects)
         config["regularizers"] = [
             keras.saving.deserialize_keras_object(layer, custom_objects) for layer in config["regularizers"]
@@ -291,7 +291,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
 
     def fit_draws(self, x: np.ndarray, y: np.ndarray | None = None, seed: int = 0) -> None:
         """Sets what `generate` draws beside z: of a table how often cells are missing, as they are in raw rows x, given
-        z; of proportions (`Proportions`) what a row sums to.
+        z, and how the numbers of each column are distributed; of proportions (`Proportions`) what a row sums to.
 
         Args:
             x: rows that were trained on.

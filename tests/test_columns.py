@@ -26,7 +26,7 @@ from keras_ae.data.cells import cells_of, read_cells
 from keras_ae.data.columns import features, layout, piecewise, rows, without_missing
 from keras_ae.errors import InputError
 from keras_ae.judging import evaluate_artifact, judge
-from keras_ae.layers import ColumnDraws, ColumnLoss, ColumnScaling, Support
+from keras_ae.layers import ColumnDraws, ColumnLoss, ColumnScaling, Marginals
 from keras_ae.provenance import fitted_splits
 from keras_ae.recipes import RECIPES
 from keras_ae.report.observations import Observations
@@ -336,7 +336,7 @@ def test_draws_are_those_of_the_distributions_and_missing_cells_those_of_the_row
     shares = [0.6, 0.3, 0.1]
     mean = np.tile(np.array([0.5, 0.2, 0, 0, *shares], "float32"), (n, 1))
     noise = rng.standard_normal((n, layer.numbers)).astype("float32")
-    support = Support(schema.describe())
+    support = Marginals(schema.describe(), noisy=False)
     drawn = np.array(support(layer(mean, params[pick], np.array([0.7], "float32"), noise)))
     missing = np.isnan(drawn)
     np.testing.assert_allclose(missing.mean(axis=0), np.isnan(x).mean(axis=0), atol=0.02)

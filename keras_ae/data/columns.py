@@ -171,15 +171,15 @@ def _largest(f: Any, xp: Any) -> Any:
     return xp.min(held, axis=-1, keepdims=True)
 
 
-def piecewise(x: Any, before: np.ndarray, after: np.ndarray, xp: Any = np) -> Any:
+def piecewise(x: Any, before: Any, after: Any, xp: Any = np) -> Any:
     """The line through rising knots (columns, k), of x (rows, columns); beyond the outer ones it goes on straight."""
-    left, right = before[:, :-1].astype("float32"), before[:, 1:].astype("float32")
-    rise = (after[:, 1:] - after[:, :-1]).astype("float32")
+    left, right = before[:, :-1], before[:, 1:]
+    rise = after[:, 1:] - after[:, :-1]
     share = xp.clip((x[:, :, None] - left) / (right - left), 0.0, 1.0)
-    inside = xp.sum(share * rise, axis=-1) + after[:, 0].astype("float32")
+    inside = xp.sum(share * rise, axis=-1) + after[:, 0]
     slopes = rise / (right - left)
-    below = xp.minimum(x - before[:, 0].astype("float32"), 0.0) * slopes[:, 0]
-    above = xp.maximum(x - before[:, -1].astype("float32"), 0.0) * slopes[:, -1]
+    below = xp.minimum(x - before[:, 0], 0.0) * slopes[:, 0]
+    above = xp.maximum(x - before[:, -1], 0.0) * slopes[:, -1]
     return inside + below + above
 
 
@@ -272,7 +272,7 @@ def _fit_numeric(column: Column, values: np.ndarray) -> Column:
     extremes = np.quantile(values, (0.005, 0.995))
     is_heavy = deviation > 0 and np.abs(extremes - middle).max() > _HEAVY * deviation
     if column.transform == "quantile" or (column.transform is None and is_heavy):
-        knots = _quantiles(values)
+        knots = normal_quantiles(values, (np.arange(_KNOTS) + 0.5) / _KNOTS)
         if knots is not None:
             return replace(column, transform="quantile", knots=knots)
     # Few rows that differ from the rest, such as counts that are nearly always 0, have no quartiles to speak of.
@@ -282,17 +282,22 @@ def _fit_numeric(column: Column, values: np.ndarray) -> Column:
     return replace(column, transform=None, shift=float(middle), scale=float(scale))
 
 
-def _quantiles(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Quantiles of the values that differ in float32, and those of a normal distribution; None where all are one."""
+def normal_quantiles(
+    values: np.ndarray, shares: np.ndarray, least: float = 0.0
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Quantiles of the values that differ in float32, by more than `least`, and those of a normal distribution; None
+    where all are one."""
     from statistics import NormalDist
 
-    shares = (np.arange(_KNOTS) + 0.5) / _KNOTS
     knots = np.quantile(values, shares).astype("float32")
-    kept = np.flatnonzero(np.diff(knots, prepend=-np.inf) > 1e-6 * np.maximum(np.abs(knots), 1e-30))
+    kept: list[int] = []
+    for k, knot in enumerate(knots):
+        if not kept or knot - knots[kept[-1]] > max(least, 1e-6 * abs(knot), 1e-36):
+            kept.append(k)
     if len(kept) < 2:
         return None
     # Of equal quantiles the middle one stands for all.
-    ends = np.append(kept[1:], _KNOTS) - 1
+    ends = np.append(kept[1:], len(knots)) - 1
     normal = [NormalDist().inv_cdf(float(shares[a] + shares[b]) / 2) for a, b in zip(kept, ends, strict=True)]
     return tuple(float(k) for k in knots[kept]), tuple(normal)
 
@@ -331,13 +336,15 @@ def _row(schema: Schema, positions: Sequence[int], what: str) -> np.ndarray:
 
 
 def _knots(schema: Schema, positions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(columns, k) each; where a column has fewer, its last line goes on."""
+    """(columns, k) each, float32."""
     most = max(len(schema.columns[i].knots[0]) for i in positions)
+    both = zip(*(schema.columns[i].knots for i in positions), strict=True)
+    raw, normal = (np.stack([padded(knots, most) for knots in part]).astype("float32") for part in both)
+    return raw, normal
 
-    def padded(knots: ArrayLike) -> np.ndarray:
-        held = np.asarray(knots, "float64")
-        step = held[-1] - held[-2]
-        return np.concatenate([held, held[-1] + step * np.arange(1, most - len(held) + 1)])
 
-    both = [schema.columns[i].knots for i in positions]
-    return np.stack([padded(raw) for raw, _ in both]), np.stack([padded(normal) for _, normal in both])
+def padded(knots: ArrayLike, count: int) -> np.ndarray:
+    """As many knots (count,): the last line goes on."""
+    held = np.asarray(knots, "float64")
+    step = held[-1] - held[-2]
+    return np.concatenate([held, held[-1] + step * np.arange(1, count - len(held) + 1)])

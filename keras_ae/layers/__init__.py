@@ -7,7 +7,7 @@ from keras_ae.layers.capacity import CapacityKLLoss
 from keras_ae.layers.codebooks import CategoricalKLLoss, CommitmentLoss, GumbelSoftmax, VectorQuantizer
 from keras_ae.layers.columns import ColumnLoss, ColumnScaling, Filled, Incomplete
 from keras_ae.layers.detection import AnomalyScore
-from keras_ae.layers.drawing import ColumnDraws, Support
+from keras_ae.layers.drawing import ColumnDraws
 from keras_ae.layers.flows import AutoregressiveFlow
 from keras_ae.layers.jacobian import JacobianLoss, MaskedRMSELoss
 from keras_ae.layers.ladder import LadderKLLoss, LadderSampling
@@ -24,6 +24,7 @@ from keras_ae.layers.likelihoods import (
     StudentTLoss,
 )
 from keras_ae.layers.losses import CrossEntropyLoss, GaussianKLLoss, KLDivergenceLoss, LossLayer, RMSELoss
+from keras_ae.layers.marginals import Marginals
 from keras_ae.layers.noise import MaskingNoise, SaltAndPepperNoise
 from keras_ae.layers.quantizers import FiniteScalarQuantizer
 from keras_ae.layers.regularizers import (
@@ -91,6 +92,7 @@ __all__ = [
     "LogarithmicPool",
     "LogCounts",
     "LossLayer",
+    "Marginals",
     "MaskedRMSELoss",
     "MaskingNoise",
     "MMDLoss",
@@ -106,7 +108,6 @@ __all__ = [
     "SlicedWassersteinLoss",
     "StepMask",
     "StudentTLoss",
-    "Support",
     "TopK",
     "TotalCorrelationLoss",
     "UnitInterval",

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.data.columns import layout, rows, within_support
+from keras_ae.data.columns import layout, rows
 from keras_ae.data.schema import Schema
 from keras_ae.layers.columns import take, with_zero
 from keras_ae.layers.draws import normal_cdf
@@ -21,7 +21,7 @@ _FIT_ROWS = 20_000
 @keras.saving.register_keras_serializable(package="keras_ae")
 class ColumnDraws(keras.layers.Layer):
     """Draws from p(x | z) as a table has them, by standard normal noise: a number about its mean; yes or no, and one of
-    n (Gumbel-max), by their probabilities; and whether a cell is missing. `Support` comes after.
+    n (Gumbel-max), by their probabilities; and whether a cell is missing. `Marginals` come after.
 
     Called on (mean, params, deviation, noise): what the decoder says of features, their expectations and as it came,
     each (batch, size); deviations of the numbers (gaussian,), or None where the decoder says no probabilities, and all
@@ -113,82 +113,6 @@ class ColumnDraws(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return {**config, "schema": self.schema.describe(), "draws": self.draws}
-
-
-@keras.saving.register_keras_serializable(package="keras_ae")
-class Support(keras.layers.Layer):
-    """The rows that a table can have: numbers within the bounds of training, and whole where training had whole numbers
-    alone. Called on raw rows (batch, columns), NaN where a cell is missing; returns the nearest such ones.
-
-    A number that training had again and again, such as the 0 of an amount or a code, stands for an interval of draws:
-    after `fit`, that of the quantiles that give it as often as training had it.
-
-    Args:
-        schema: what `Schema.describe` gave, with the bounds of training rows (`keras_ae.data.fit_support`).
-    """
-
-    def __init__(self, schema: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
-        self.schema = Schema.of(schema)
-        self._stepped = [i for i, column in enumerate(self.schema.columns) if column.values]
-        columns = [self.schema.columns[i] for i in self._stepped]
-        self._values = np.zeros((len(columns), max((len(column.values) for column in columns), default=0)), "float32")
-        self._start = np.full((2, *self._values.shape), np.inf, "float32")
-        for k, column in enumerate(columns):
-            values = np.array(column.values, "float32")
-            self._values[k, : len(values)] = values
-            if column.is_discrete:
-                between = (values[1:] + values[:-1]) / 2
-                self._start[:, k, : len(values)] = np.append(-np.inf, between), np.append(between, np.inf)
-
-    def build(self, input_shape: Any = None) -> None:
-        def start(shape: Any, dtype: Any = None) -> Any:
-            return ops.convert_to_tensor(self._start)
-
-        if self._stepped:
-            self.steps = self.add_weight(shape=self._start.shape, initializer=start, trainable=False, name="steps")
-
-    def fit(self, drawn: np.ndarray, x: np.ndarray) -> None:
-        """Sets the intervals of draws that stand for a number.
-
-        Args:
-            drawn: rows before this layer (rows, columns).
-            x: of training, raw (rows, columns).
-        """
-        if not self._stepped:
-            return
-        steps = self._start.copy()
-        for k, i in enumerate(self._stepped):
-            seen, draws = (part[:, i][~np.isnan(part[:, i])] for part in (x, drawn))
-            values = self.schema.columns[i].values
-            if not len(draws):
-                continue
-            for j, value in enumerate(np.array(values, "float32")):
-                shares = np.mean(seen < value), np.mean(seen <= value)
-                low, high = np.quantile(draws, shares)
-                steps[:, k, j] = low if shares[0] > 0 else -np.inf, high if shares[1] < 1 else np.inf
-        self.steps.assign(steps)
-
-    def call(self, x: Any) -> Any:
-        near = within_support(self.schema, x, ops)
-        if not self._stepped:
-            return near
-        some = ops.expand_dims(take(x, self._stepped), -1)
-        inside = ops.cast(ops.logical_and(some > self.steps[0], some <= self.steps[1]), "float32")
-        others = 1.0 - ops.sum(inside, axis=-1)
-        # NaN is in no interval, and stays.
-        stepped = ops.where(others > 0.5, take(near, self._stepped), ops.sum(inside * self._values, axis=-1))
-        positions = np.arange(len(self.schema.columns))
-        positions[self._stepped] = len(positions) + np.arange(len(self._stepped))
-        return take(ops.concatenate([near, stepped], axis=-1), positions)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "schema": self.schema.describe()}
 
 
 def _uniform(noise: Any) -> Any:

@@ -1,4 +1,5 @@
-"""Samples are rows that a table can have: within the bounds of training, whole where it had whole numbers alone."""
+"""Samples are rows that a table can have: their columns are distributed as in training, whole where it had whole
+numbers alone."""
 
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from keras_ae.export import Reference
+from scipy.stats import ks_2samp, spearmanr
 
 import keras_ae
 from keras_ae import pipeline, runtime
@@ -18,7 +20,7 @@ from keras_ae.data import Rows, Schema, Source, fit_support, load_source
 from keras_ae.data.columns import within_support
 from keras_ae.errors import ExportError
 from keras_ae.interface import standard_normal
-from keras_ae.layers import Support
+from keras_ae.layers import Marginals
 from keras_ae.sklearn import Generator
 
 NAMES = ("price", "count", "stock", "share")
@@ -62,7 +64,7 @@ def test_the_nearest_row_that_a_table_can_have(data):
     seen = np.where(rounded, np.rint(seen), seen)
     x = data.draw(arrays("float32", shape, elements=st.one_of(numbers, st.just(np.float32(np.nan)))))
     schema = fit_support(Schema.of_numbers([f"c{i}" for i in range(shape[1])]), seen)
-    layer = Support(schema.describe())
+    layer = Marginals(schema.describe(), noisy=False)
     near = np.array(layer(x))
     np.testing.assert_array_equal(near, layer(near))
     np.testing.assert_array_equal(layer(seen), seen)
@@ -116,13 +118,27 @@ def test_graphs_of_other_precisions_give_such_rows_too(fitted, precision):
 def test_a_number_midway_between_two_whole_ones_may_go_to_either(fitted):
     model = fitted.model
     reference = Reference.of(model, fitted.splits.test)
-    midway = {n: np.where(np.arange(4) == 1, np.float32(20.5), rows) for n, rows in reference.free.items()}
+
+    def said(count):
+        rows = np.zeros((1, 4), "float32")
+        rows[:, 1] = count
+        return rows
+
+    low, high = np.float32(-500), np.float32(500)
+    for _ in range(100):  # what the decoder has to say for 20 or 21
+        middle = (low + high) / 2
+        is_less = np.asarray(model.marginals(said(middle), np.zeros((1, 4), "float32")))[0, 1] < 21
+        low, high = (middle, high) if is_less else (low, middle)
+    midway = {
+        n: {name: np.where(np.arange(4) == 1, high if name == "said" else 0.0, part) for name, part in parts.items()}
+        for n, parts in reference.said.items()
+    }
     cases = []
     for name, inputs, outputs in reference.cases:
         if name == "generate":
             outputs = {"x": np.where(np.arange(4) == 1, np.float32(21), outputs["x"])}
         cases.append((name, inputs, outputs))
-    reference = replace(reference, cases=cases, free=midway)
+    reference = replace(reference, cases=cases, said=midway)
 
     def gives(count):
         def run(name, inputs):
@@ -162,14 +178,12 @@ def test_numbers_that_are_met_again_and_again_are_as_frequent_in_samples():
     assert [column.values for column in schema.columns] == [(0, 1), (1, 4, 9.5), (0,), ()]
     assert [column.is_discrete for column in schema.columns] == [True, True, False, False]
     drawn = np.random.default_rng(1).normal(3, 2, size=(4_000, 4)).astype("float32")
-    layer = Support(schema.describe())
+    layer = Marginals(schema.describe(), noisy=False)
     layer.build()
-    layer.fit(drawn, seen)
+    layer.fit(drawn, drawn[: len(seen)], seen)
     x = np.array(layer(drawn))
     np.testing.assert_allclose(shares(x), shares(seen), atol=1e-3)
     assert np.isin(x[:, 1], [1, 4, 9.5]).all()
-    rest = x[:, 2] != 0
-    np.testing.assert_array_equal(x[rest, 2], np.clip(drawn[rest, 2], 0, seen[:, 2].max()))
     order = np.argsort(drawn, axis=0)
     assert (np.diff(np.take_along_axis(x, order, axis=0), axis=0) >= 0).all()  # ranks stay
     assert np.isnan(layer(np.full((1, 4), np.nan, "float32"))).all()
@@ -187,15 +201,47 @@ def test_samples_of_every_export_have_such_numbers(tmp_path, words):
     np.testing.assert_array_equal(loaded.generate(500, seed=2)[:, :2], model.generate(500, seed=2)[:, :2])
 
 
+def test_a_cell_has_the_distribution_of_training_and_the_correlation_of_what_is_said_with_it():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4_000, 2))
+    told, untold = np.exp(z[:, 0]), rng.gamma(2.0, size=4_000)
+    seen = np.stack([told, untold], axis=1).astype("float32")
+    # Of the first column the rank is said, of the second nothing.
+    said = np.stack([0.1 * z[:, 0] + 5, z[:, 1]], axis=1).astype("float32")
+    layer = Marginals(fit_support(Schema.of_numbers(("told", "untold")), seen).describe(), noisy=True)
+    layer.build()
+    layer.fit(said, said, seen)
+    new = rng.normal(size=(4_000, 2))
+    x = np.asarray(layer((0.1 * new + [5, 0]).astype("float32") * [1, 10], rng.normal(size=(4_000, 2))))
+    for i in range(2):
+        assert ks_2samp(x[:, i], seen[:, i]).statistic < 0.04
+    assert spearmanr(x[:, 0], new[:, 0]).statistic > 0.99
+    assert abs(spearmanr(x[:, 1], new[:, 1]).statistic) < 0.05
+    assert np.isnan(layer(np.full((1, 2), np.nan, "float32"), np.zeros((1, 2), "float32"))).all()
+
+
+def test_flags_that_are_told_are_not_drawn_about_what_is_said():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=2_000)
+    seen = np.stack([z > 1, rng.random(2_000) < 0.3], axis=1).astype("float32")
+    said = np.stack([1 / (1 + np.exp(-9 * (z - 1))), z], axis=1).astype("float32")
+    layer = Marginals(fit_support(Schema.of_numbers(("told", "untold")), seen).describe(), noisy=True)
+    layer.build()
+    layer.fit(said, said, seen)
+    x = np.asarray(layer(said, rng.normal(size=(2_000, 2))))
+    assert np.mean(x[:, 0] == seen[:, 0]) > 0.98
+    assert abs(np.corrcoef(x[:, 1], z)[0, 1]) < 0.1
+    np.testing.assert_allclose(x.mean(axis=0), seen.mean(axis=0), atol=0.03)
+
+
 def test_what_is_no_table_stays_as_the_decoder_says(fitted):
     x = goods()
     arrays_alone = pipeline.fit(x, epochs=0, hidden=[8]).model
-    assert arrays_alone.support is None
-    assert keras_ae.build("vae", (8, 4), 2, filters=[2]).support is None
-    # A model of before there was a support has none in its file.
+    assert arrays_alone.marginals is None
+    assert keras_ae.build("vae", (8, 4), 2, filters=[2]).marginals is None
     config = fitted.model.get_config()
-    assert isinstance(fitted.model.support, Support)
-    assert keras_ae.Autoencoder.from_config({k: v for k, v in config.items() if k != "support"}).support is None
+    assert isinstance(fitted.model.marginals, Marginals)
+    assert keras_ae.Autoencoder.from_config({k: v for k, v in config.items() if k != "marginals"}).marginals is None
 
 
 def test_tables_of_every_kind_have_whole_numbers_in_the_graph():
@@ -205,7 +251,7 @@ def test_tables_of_every_kind_have_whole_numbers_in_the_graph():
     drawn = model.generate(300, seed=0)
     check(drawn[:, :4], x)
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
-    assert twin.support.schema == model.support.schema == model.draws.schema
+    assert twin.marginals.schema == model.marginals.schema == model.draws.schema
 
 
 def test_kl_ae_gives_such_rows_too():
@@ -235,7 +281,7 @@ def test_the_bounds_of_a_source_are_those_of_its_training_rows():
     x = goods()
     source = Source("goods", Rows(x, columns=NAMES))
     splits = pipeline.fit(source, epochs=0, hidden=[8])
-    bounds = [column.bounds for column in splits.model.support.schema.columns]
+    bounds = [column.bounds for column in splits.model.marginals.schema.columns]
     np.testing.assert_array_equal(
         np.array(bounds).T, [splits.splits.train.min(axis=0), splits.splits.train.max(axis=0)]
     )
