@@ -9,7 +9,6 @@ import tracemalloc
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,21 +52,10 @@ def _without_xla() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _with_xla() -> Iterator[None]:
-    global _XLA
-    _XLA = True
-    try:
-        yield
-    finally:
-        _XLA = False
-
-
 @pytest.fixture
-def xla() -> Iterator[None]:
+def xla(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is compiled as for users."""
-    with _with_xla():
-        yield
+    monkeypatch.setattr(sys.modules[__name__], "_XLA", True)
 
 
 class Done(NamedTuple):
@@ -97,8 +85,7 @@ def digits_fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import keras_ae
 
     out = tmp_path_factory.mktemp("artifacts") / "digits"
-    with _with_xla():
-        return keras_ae.fit("digits", out=out, epochs=8, latent_dim=8, hidden=[64])
+    return keras_ae.fit("digits", out=out, epochs=8, latent_dim=8, hidden=[64])
 
 
 @pytest.fixture(scope="session")

@@ -202,6 +202,15 @@ def test_a_few_rows_are_enough_and_more_are_sampled():
         assert np.isfinite(model.score(x[:5])["score"]).all()
 
 
+def test_an_error_of_a_hundredth_counts_and_one_of_a_ten_thousandth_is_none():
+    x, noise = RNG.normal(size=(2, 600, 4)).astype("float32")
+    own, least = np.square(1e-2 * noise[300:]).mean(axis=0), 1e-6 * np.square(x[300:]).mean()
+    for size, variance in ((1e-2, own), (1e-4, least)):
+        parts = [x, x - np.float32(size) * noise, x[:, :2], -np.square(x).sum(axis=1)]
+        layer = AnomalyScore.fitted([part[:300] for part in parts], [part[300:] for part in parts])
+        np.testing.assert_allclose(layer.variance, np.broadcast_to(variance, 4), rtol=1e-3)
+
+
 def test_held_out_rows_join_the_bank_once_they_have_standardized_the_measures():
     parts = [RNG.normal(size=(120, n)).astype("float32") for n in (3, 3, 2)] + [RNG.normal(size=120).astype("float32")]
     train, held_out, new = ([part[i : i + 40] for part in parts] for i in (0, 40, 80))
