@@ -220,6 +220,17 @@ def test_a_cell_has_the_distribution_of_training_and_the_correlation_of_what_is_
     assert np.isnan(layer(np.full((1, 2), np.nan, "float32"), np.zeros((1, 2), "float32"))).all()
 
 
+def test_a_column_of_which_the_decoder_always_says_the_same_is_drawn_all_the_same():
+    rng = np.random.default_rng(0)
+    seen, said = rng.gamma(2.0, size=(1_000, 1)).astype("float32"), np.full((1_000, 1), 2.0, "float32")
+    for noisy in (False, True):
+        layer = Marginals(fit_support(Schema.of_numbers(("x",)), seen).describe(), noisy=noisy)
+        layer.build()
+        layer.fit(said, said, seen)
+        x = np.asarray(layer(said, rng.normal(size=(1_000, 1))))[:, 0]
+        assert ks_2samp(x, seen[:, 0]).statistic < 0.08 if noisy else (x == 2).all()
+
+
 def test_flags_that_are_told_are_not_drawn_about_what_is_said():
     rng = np.random.default_rng(0)
     z = rng.normal(size=2_000)

@@ -1,5 +1,6 @@
 """Cells of samples with the distributions that the columns of training had."""
 
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -102,12 +103,13 @@ class Marginals(keras.layers.Layer):
             known = ~(np.isnan(said[:, i]) | np.isnan(x[:, i]))
             seen = x[known, i].astype("float64")
             before, after = self._quantiles(samples, _least_step(samples)), self._quantiles(seen, 0.0)
-            if before is None or after is None:
+            if after is None or (before is None and not self.noisy):
                 continue
-            is_bent[k] = 1.0
-            of_said[:, k], of_seen[:, k] = before, after[::-1]
-            if self.noisy:
-                correlation[k] = _correlation(said[known, i], seen)
+            is_bent[k], of_seen[:, k] = 1.0, after[::-1]
+            if before is not None:
+                of_said[:, k] = before
+            if self.noisy:  # what never changes tells nothing of a cell
+                correlation[k] = 0.0 if before is None else _correlation(said[known, i], seen)
         self.said.assign(of_said)
         self.seen.assign(of_seen)
         self.is_bent.assign(is_bent)
@@ -149,21 +151,14 @@ class Marginals(keras.layers.Layer):
             return within_support(self.schema, said, ops)
         at = self._places(take(said, self._bent), noise)
         cells = ops.where(self.is_bent > 0.5, piecewise(at, self.seen[0], self.seen[1], ops), at)
-        columns = len(self.schema.columns)
-        order = np.arange(columns)
-        order[self._bent] = columns + np.arange(len(self._bent))
-        x = within_support(self.schema, take(ops.concatenate([said, cells], axis=-1), order), ops)
-        if not self._stepped:
-            return x
-        some = ops.expand_dims(take(at, self._stepped), -1)
-        inside = ops.cast(ops.logical_and(some > self.steps[0], some <= self.steps[1]), "float32")
-        others = 1.0 - ops.sum(inside, axis=-1)
-        positions = [self._bent[k] for k in self._stepped]
-        # NaN is in no interval, and stays.
-        stepped = ops.where(others > 0.5, take(x, positions), ops.sum(inside * self._values, axis=-1))
-        order = np.arange(columns)
-        order[positions] = columns + np.arange(len(positions))
-        return take(ops.concatenate([x, stepped], axis=-1), order)
+        if self._stepped:
+            some = ops.expand_dims(take(at, self._stepped), -1)
+            inside = ops.cast(ops.logical_and(some > self.steps[0], some <= self.steps[1]), "float32")
+            others = 1.0 - ops.sum(inside, axis=-1)
+            # NaN is in no interval, and stays.
+            often = ops.where(others > 0.5, take(cells, self._stepped), ops.sum(inside * self._values, axis=-1))
+            cells = _replaced(cells, self._stepped, often)
+        return within_support(self.schema, _replaced(said, self._bent, cells), ops)
 
     def compute_output_spec(self, said: Any, noise: Any = None) -> Any:
         return keras.KerasTensor(said.shape, dtype="float32")
@@ -172,6 +167,13 @@ class Marginals(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         config.pop("autocast", None)
         return {**config, "schema": self.schema.describe(), "noisy": self.noisy}
+
+
+def _replaced(x: Any, positions: Sequence[int], part: Any) -> Any:
+    """x (batch, n) with other columns at some positions."""
+    order = np.arange(x.shape[-1])
+    order[positions] = len(order) + np.arange(len(positions))
+    return take(ops.concatenate([x, part], axis=-1), order)
 
 
 def _least_step(values: np.ndarray) -> float:
