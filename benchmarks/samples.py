@@ -21,7 +21,7 @@ from sklearn.model_selection import cross_val_predict
 
 import keras_ae
 from keras_ae import bench
-from keras_ae.functions import before_marginals, in_batches
+from keras_ae.functions import before_marginals
 from keras_ae.interface import standard_normal
 
 RESULT = Path(__file__).parent / "results/samples.md"
@@ -53,9 +53,9 @@ def compared(x: np.ndarray) -> tuple[int, dict[str, list[float]]]:
     model = keras_ae.fit(pd.DataFrame(train, columns=[f"column {i}" for i in range(x.shape[1])])).model
     looked_at = [int(name.split()[1]) for name in model.marginals.schema.names]
     train, new = train[:, looked_at], new[:, looked_at]
-    graph, noise = before_marginals(model), {"epsilon": standard_normal(len(new), model.epsilon_dim, seed=0)}
+    noise = {"epsilon": standard_normal(len(new), model.epsilon_dim, seed=0)}
     rows = {
-        "means": dict(zip(sorted(graph.output), in_batches(graph, noise), strict=True))["said"],
+        "means": before_marginals(model)(noise)["said"],
         "Gaussian": rng.multivariate_normal(train.mean(axis=0), np.cov(train.T), len(new)),
         "samples": model.generate(len(new), seed=0),
         "training rows": train[: len(new)],

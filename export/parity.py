@@ -13,8 +13,6 @@ from keras_ae.models import Autoencoder
 
 BATCHES = (1, 7)
 TOLERANCE = 1e-5
-_MOST = 1e-3
-"""Of a tolerance: numbers that lie farther from 0 are of no use in float32."""
 
 Arrays = dict[str, np.ndarray]
 Runner = Callable[[str, Arrays], Arrays]
@@ -33,8 +31,6 @@ class Reference:
             into a sum, `rounding`.
         calibration_scores: sorted, behind the p-values.
         said: what the model's `marginals` is given by `generate`, by how many rows there are.
-        tolerance: 1e-5, or what the last digits of raw numbers are in units of their scale, where that is more: of
-            19,580,329 float32 keeps no fraction, and how it is rounded on the way is each runtime's own.
         marginals: of the model, or None. It rises, somewhere steeply, with what the decoder says, and has steps: what
             lies midway between two whole numbers, or where an interval ends, goes to either side by its last digit.
     """
@@ -44,7 +40,6 @@ class Reference:
     calibration_scores: np.ndarray
     said: dict[int, Arrays]
     marginals: Marginals | None
-    tolerance: float = TOLERANCE
 
     @classmethod
     def of(cls, model: Autoencoder, rows: np.ndarray) -> "Reference":
@@ -66,20 +61,16 @@ class Reference:
         floors = {"x": units, "x_hat": units, "score": score, "contribution": score}
         said = {}
         if model.marginals is not None:
-            graph = before_marginals(model)
-            said = {
-                len(inputs["epsilon"]): {name: np.asarray(part) for name, part in graph(inputs).items()}
-                for function, inputs, _ in cases
-                if function == "generate"
-            }
-        return cls(cases, floors, model.p_value.calibration_scores, said, model.marginals, _tolerance(rows, units))
+            before = before_marginals(model)
+            said = {len(given["epsilon"]): before(given) for name, given, _ in cases if name == "generate"}
+        return cls(cases, floors, model.p_value.calibration_scores, said, model.marginals)
 
     def compare(self, runtime: str, run: Runner) -> dict[str, dict[str, float]]:
         """Largest differences per function: `max_abs_diff` in the output's units, `max_rel_diff` relative to the
         largest value of the same feature.
 
         Raises:
-            ExportError: past the tolerance, for missing outputs, or where `generate` ignores its noise.
+            ExportError: past 1e-5 relative, for missing outputs, or where `generate` ignores its noise.
         """
         figures: dict[str, dict[str, float]] = {}
         for name, inputs, expected in self.cases:
@@ -92,10 +83,10 @@ class Reference:
                 entry = figures.setdefault(name, {"max_abs_diff": 0.0, "max_rel_diff": 0.0})
                 entry["max_abs_diff"] = max(entry["max_abs_diff"], absolute)
                 entry["max_rel_diff"] = max(entry["max_rel_diff"], relative)
-                if not relative <= self.tolerance:
+                if not relative <= TOLERANCE:
                     raise ExportError(
                         f"{runtime} {name}, output {key}, batch {len(expected[key])}: must agree with Keras to "
-                        f"{self.tolerance:.2g} relative. Received: a difference of {relative:.3g}."
+                        f"{TOLERANCE} relative. Received: a difference of {relative:.3g}."
                     )
         self._check_noise(runtime, run)
         return figures
@@ -119,16 +110,16 @@ class Reference:
         if said is not None and self.marginals is not None:
             # What a decoder that differs by the tolerance may lead to; a number that must be whole has to be.
             of_said = np.maximum(np.abs(np.nan_to_num(said["said"], nan=0.0)).max(axis=0), self.floors.get(key, 0.0))
-            near = (said["said"] + sign * self.tolerance * of_said for sign in (-1, 1))
+            near = (said["said"] + sign * TOLERANCE * of_said for sign in (-1, 1))
             low, high = (np.asarray(self.marginals(part, said.get("noise")), "float64") for part in near)
             outside = np.nan_to_num(np.maximum(np.maximum(low - got, got - high), 0.0), nan=0.0) / size
             whole = np.array([column.whole for column in self.marginals.schema.columns])
-            relative = np.where((relative <= self.tolerance) | (whole & (got != np.rint(got))), relative, outside)
+            relative = np.where((relative <= TOLERANCE) | (whole & (got != np.rint(got))), relative, outside)
         return absolute, float(relative.max())
 
     def _outside(self, p_values: np.ndarray, scores: np.ndarray) -> float:
         """How far p-values lie outside those of scores that are off by the tolerance: a p-value is a step function."""
-        slack = self.tolerance * np.maximum(scores, self.floors["score"])
+        slack = TOLERANCE * np.maximum(scores, self.floors["score"])
         n = len(self.calibration_scores)
         low, high = (
             (1 + n - np.searchsorted(self.calibration_scores, scores + sign * slack)) / (1 + n) for sign in (1, -1)
@@ -143,16 +134,6 @@ class Reference:
         (sample,), (other,) = run("generate", inputs).values(), run("generate", opposite).values()
         if np.array_equal(sample, other, equal_nan=True):
             raise ExportError(f"{runtime} generate gives the same sample for different noise.")
-
-
-def _tolerance(rows: np.ndarray, units: np.ndarray) -> float:
-    """For raw rows (rows, ...) whose features have these units (...), or one."""
-    rows = rows.astype("float64")
-    known = np.nan_to_num(np.abs(rows), nan=0.0).max(axis=0)
-    low, high = (np.where(np.isnan(rows), end, rows) for end in (np.inf, -np.inf))
-    varies = (low.min(axis=0) < high.max(axis=0)) & (units > 0)
-    digits = np.where(varies, known / np.where(units > 0, units, 1.0), 0.0).max()
-    return float(np.clip(4.0 * np.finfo("float32").eps * digits, TOLERANCE, _MOST))
 
 
 def reference_rows(model: Autoencoder, n: int = max(BATCHES)) -> np.ndarray:

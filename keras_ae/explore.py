@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact, runtime
+from keras_ae.data.preprocessing import share_a_unit
 from keras_ae.data.source import Source
 from keras_ae.errors import InputError, KerasAEError
 from keras_ae.provenance import fitted_splits, known_labels
@@ -189,8 +190,7 @@ def _base64(array: np.ndarray) -> str:
 def _scale(flat: np.ndarray) -> np.ndarray:
     """What a distance divides each feature by: 1 where features share a unit, as pixels do, else its deviation."""
     deviation = flat.std(axis=0, dtype="float64")
-    moving = deviation[deviation > 0]
-    if not len(moving) or np.median(moving) >= 0.1 * moving.max():
+    if share_a_unit(deviation[deviation > 0]):
         return np.ones(len(deviation), "float32")
     return np.where(deviation > 0, deviation, 1).astype("float32")
 

@@ -102,11 +102,9 @@ def fit_draws(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> Non
     if model.marginals is not None:
         noise = {"epsilon": standard_normal(_DRAWN_ROWS, model.epsilon_dim, seed)}
         label = {"label": np.full(_DRAWN_ROWS, UNKNOWN, "int32")} if model.classes else {}
-        graph = before_marginals(model)
-        drawn = dict(zip(sorted(graph.output), in_batches(graph, noise | label), strict=True))["said"]
-        every = math.ceil(len(x) / _TOTAL_ROWS)
-        said = model.reconstruct(x[::every]) if model.marginals.noisy else x[::every]
-        model.marginals.fit(drawn, said, x[::every], seed)
+        drawn = before_marginals(model)(noise | label)["said"]
+        some = x[:: math.ceil(len(x) / _TOTAL_ROWS)]
+        model.marginals.fit(drawn, some, model.reconstruct(some) if model.marginals.noisy else None, seed)
 
 
 def _fit_missing(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> None:

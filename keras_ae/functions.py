@@ -43,23 +43,27 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     if len(model.p_value.calibration_scores):
         scores["p_value"] = model.p_value(score)
     graphs["score"] = (x, scores)
-    inputs, said, of_cells = _said(model)
+    inputs, said, of_cells = _before_marginals(model)
     graphs["generate"] = (inputs, {"x": said if model.marginals is None else model.marginals(said, of_cells)})
     ordered = [name for name in FUNCTIONS if name in graphs]
     return {name: _graph(name, *graphs[name]) for name in ordered}
 
 
-def before_marginals(model: Any) -> keras.Model:
-    """The graph of `generate` without its last step: what the model's `marginals` takes."""
-    inputs, said, of_cells = _said(model)
-    return _graph("before_marginals", inputs, {"said": said} | ({} if of_cells is None else {"noise": of_cells}))
+def before_marginals(model: Any) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """`generate` without its last step: of its inputs what the model's `marginals` is called on, `said` and, if it
+    takes any, `noise`.
+    """
+    inputs, said, of_cells = _before_marginals(model)
+    outputs = {"said": said} if of_cells is None else {"noise": of_cells, "said": said}  # as Keras orders them
+    graph = _graph("before_marginals", inputs, outputs)
+    return lambda given: dict(zip(outputs, in_batches(graph, given), strict=True))
 
 
 def _label(model: Any) -> Any:
     return keras.Input((), dtype="int32", name="label") if model.classes else None
 
 
-def _said(model: Any) -> tuple[list[Any], Any, Any]:
+def _before_marginals(model: Any) -> tuple[list[Any], Any, Any]:
     """The inputs of `generate`, what the decoder says of them in raw units, and the noise of the model's `marginals` if
     they take any."""
     epsilon, label = keras.Input((model.epsilon_dim,), name="epsilon"), _label(model)

@@ -24,7 +24,7 @@ from keras_ae.export import (
     reference_rows,
     verify_precision,
 )
-from keras_ae.export.parity import BATCHES
+from keras_ae.export.parity import BATCHES, TOLERANCE
 from keras_ae.layers import ColumnScaling, Incomplete, SequenceScaling
 from keras_ae.models import Autoencoder
 from keras_ae.monitoring import keep_reference
@@ -80,7 +80,7 @@ def write(
     exports = {}
     for kind, export in EXPORTERS.items():
         progress(f"exporting and verifying {kind}", None)
-        exports[kind] = _summarized(export(graphs, folder, reference), reference)
+        exports[kind] = _summarized(export(graphs, folder, reference))
     if calibration is not None and content.get("keeps_rows", True):
         keep_reference(folder, calibration)
     measured = {}
@@ -124,7 +124,7 @@ def verify(path: str | Path) -> dict[str, Any]:
     manifest = artifact.verify_files(folder)
     model = load(folder)
     reference = _reference(model, None)
-    exports = {kind: _summarized(VERIFIERS[kind](folder, reference), reference) for kind in manifest["exports"]}
+    exports = {kind: _summarized(VERIFIERS[kind](folder, reference)) for kind in manifest["exports"]}
     precisions = {
         name: verify_precision(folder, name, model, figures)
         for name, figures in manifest.get("precisions", {}).items()
@@ -149,9 +149,8 @@ def export(path: str | Path, to: str, out: str | Path, single_file: bool = False
     model = load(path)
     arguments = {"single_file": single_file} if to == "onnx" else {}
     with artifact.replacing(Path(out)) as folder:
-        reference = _reference(model, None)
-        figures = _summarized(EXPORTERS[to](graphs_of(model), folder, reference, **arguments), reference)
-    return {"artifact": str(path), "out": str(out), "recipe": manifest["recipe"], "export": figures}
+        figures = EXPORTERS[to](graphs_of(model), folder, _reference(model, None), **arguments)
+    return {"artifact": str(path), "out": str(out), "recipe": manifest["recipe"], "export": _summarized(figures)}
 
 
 def add_precision(
@@ -268,6 +267,6 @@ def _check_new(out: str | Path) -> None:
         raise InputError(f"{out} must be new or empty.")
 
 
-def _summarized(figures: dict[str, dict[str, float]], reference: Reference) -> dict[str, Any]:
+def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
     largest = {key: max(entry[key] for entry in figures.values()) for key in ("max_abs_diff", "max_rel_diff")}
-    return {**largest, "tolerance_rel": reference.tolerance, "batches": list(BATCHES), "functions": figures}
+    return {**largest, "tolerance_rel": TOLERANCE, "batches": list(BATCHES), "functions": figures}

@@ -622,6 +622,13 @@ def test_one_scale_is_shared_where_the_median_deviation_is_a_tenth_of_the_larges
     assert fit_scaling(x).shared is shared
 
 
+def test_two_columns_or_channels_of_different_units_are_scaled_apart():
+    sign = np.tile([[1.0], [-1.0]], (10, 1))
+    x = (sign * [80_361.0, 17.0]).astype("float32")  # days as 19580329, and parts per million
+    for rows in (x, np.stack([x] * 24, axis=1)):
+        np.testing.assert_array_equal(fit_scaling(rows).scale, np.abs(rows[0]))
+
+
 def test_digits_share_one_scale():
     assert fit_scaling(load_source("digits").rows.x).shared
 

@@ -7,7 +7,6 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from keras_ae.export import Reference, export_onnx, graphs_of
-from keras_ae.export.parity import _tolerance
 from keras_ae.export.to_onnx import FOLDER
 
 import keras_ae
@@ -196,15 +195,3 @@ def test_activations_leave(activation, tmp_path):
     model, rows = make("ae", hidden=[8], activation=activation)
     figures = export_onnx(graphs_of(model), tmp_path, Reference.of(model, rows[:7]))
     assert set(figures) == {"encode", "decode", "reconstruct", "score", "generate"}
-
-
-def test_the_tolerance_is_what_the_last_digit_of_raw_numbers_is():
-    rng = np.random.default_rng(0)
-    near = rng.normal(size=(7, 2)).astype("float32")
-    assert _tolerance(near, np.ones(2)) == 1e-5
-    days = np.stack([19_580_329 + 1e5 * near[:, 0], np.full(7, 1e9)], axis=1).astype("float32")
-    last = 4 * np.finfo("float32").eps * np.abs(days[:, 0]).max() / 1e5
-    assert _tolerance(days, np.array([1e5, 1.0])) == pytest.approx(last)  # a constant has no digits to lose
-    assert _tolerance(np.where(days > 1e8, np.nan, days), np.array([1e5, 1.0])) == pytest.approx(last)
-    assert _tolerance(1e8 + 100 * near, np.float64(1.0)) == 1e-3
-    assert _tolerance(near, np.zeros(2)) == 1e-5  # no scaling

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from keras_ae.data.schema import Column, Schema
 
-_KNOTS = 33
+KNOTS = 33
 _HEAVY = 10.0
 """Deviations by quartiles: where the outermost hundredth of the numbers lies farther out, tails are heavy."""
 _MOST_VALUES = 16
@@ -266,13 +266,12 @@ def _support_of_numbers(column: Column, values: np.ndarray) -> Column:
 
 
 def _fit_numeric(column: Column, values: np.ndarray) -> Column:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    deviation = (high - low) / (2 * _NORMAL_QUARTILE)
+    middle, deviation = np.median(values), deviation_by_quartiles(values)
     spread = values.std()
     extremes = np.quantile(values, (0.005, 0.995))
     is_heavy = deviation > 0 and np.abs(extremes - middle).max() > _HEAVY * deviation
     if column.transform == "quantile" or (column.transform is None and is_heavy):
-        knots = normal_quantiles(values, (np.arange(_KNOTS) + 0.5) / _KNOTS)
+        knots = normal_quantiles(values, (np.arange(KNOTS) + 0.5) / KNOTS)
         if knots is not None:
             return replace(column, transform="quantile", knots=knots)
     # Few rows that differ from the rest, such as counts that are nearly always 0, have no quartiles to speak of.
@@ -280,6 +279,12 @@ def _fit_numeric(column: Column, values: np.ndarray) -> Column:
     if scale <= 1e-6 * max(abs(middle), 1e-30):  # what float32 can't tell from a constant is one
         return replace(column, transform=None, shift=float(middle), is_constant=True)
     return replace(column, transform=None, shift=float(middle), scale=float(scale))
+
+
+def deviation_by_quartiles(values: np.ndarray) -> float:
+    """The standard deviation of a normal distribution whose quartiles are as far from each other."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    return float((high - low) / (2 * _NORMAL_QUARTILE))
 
 
 def normal_quantiles(

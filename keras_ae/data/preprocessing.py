@@ -33,8 +33,7 @@ def fit_scaling(x: np.ndarray) -> Statistics:
 
     Features that share a unit (pixels, samples of one signal) share one scale, since dividing each by its own
     deviation would blow up the noise of quiet ones; columns of different units are each divided by their deviation.
-    They are taken to share a unit where the median deviation is at least a tenth of the largest: in digits, pixels and
-    sensor windows it is a third and more, in tables with units that differ it is far below.
+    Which it is `share_a_unit` tells.
     """
     total = np.zeros(x.shape[1:])
     squares = np.zeros(x.shape[1:])
@@ -49,13 +48,23 @@ def fit_scaling(x: np.ndarray) -> Statistics:
     return Statistics((mean + first).astype("float32"), scale.astype("float32"), shared, constant)
 
 
+def share_a_unit(deviations: np.ndarray) -> bool:
+    """Whether features whose deviations are these seem to have one unit: the median of them is at least a tenth of the
+    largest. In digits, pixels and sensor windows it is a third and more, in tables with units that differ far below.
+
+    Of an even number it is the lower of the two in the middle: between a column of years and one of shares, or two
+    channels of such, there is no deviation to speak of.
+    """
+    return deviations.size == 0 or bool(np.quantile(deviations, 0.5, method="lower") >= 0.1 * deviations.max())
+
+
 def scales(mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, bool, tuple[int, ...]]:
     """Scale of each feature by its mean and deviation, whether all share one, and which are constant, by flat index."""
     # What float32 can't tell from a constant is one.
     moving = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
     constant = tuple(int(i) for i in np.flatnonzero(~moving.ravel()))
     spread = deviation[moving]
-    shared = spread.size == 0 or bool(np.median(spread) >= 0.1 * spread.max())
+    shared = share_a_unit(spread)
     if shared:
         scale = np.full(mean.shape, np.sqrt(np.mean(np.square(spread))) if spread.size else 1.0)
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_ae.data.preprocessing import share_a_unit
 from keras_ae.errors import InputError
 
 _BLOCK = 4096
@@ -57,8 +58,8 @@ class Units:
 
     Attributes:
         shift: mean of each feature, (features,).
-        scale: (features,), positive; the same for all where features share a unit, as pixels do: where the median of
-            their deviations is at least a tenth of the largest. Else each feature's own deviation.
+        scale: (features,), positive; the same for all where features share a unit, as pixels do (`share_a_unit`), else
+            each feature's own deviation.
         shared: which of the two.
     """
 
@@ -76,7 +77,7 @@ class Units:
         if not moving.any():
             raise InputError(f"`train` must have rows that differ. Received: {len(train)} rows that are all the same.")
         spread = deviation[moving]
-        shared = bool(np.median(spread) >= 0.1 * spread.max())
+        shared = share_a_unit(spread)
         common = np.sqrt(np.mean(np.square(spread)))
         scale = np.full(len(mean), common) if shared else np.where(moving, deviation, 1.0)
         return cls(mean.astype("float32"), scale.astype("float32"), shared)

@@ -1,18 +1,23 @@
 """Cells of samples with the distributions that the columns of training had."""
 
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_ae.data.columns import normal_quantiles, padded, piecewise, within_support
+from keras_ae.data.columns import (
+    KNOTS,
+    deviation_by_quartiles,
+    normal_quantiles,
+    padded,
+    piecewise,
+    within_support,
+)
 from keras_ae.data.schema import Schema
 from keras_ae.layers.columns import take
 
-_KNOTS = 33
 _FEWEST_KNOTS = 5
 _MOST_KNOTS = 8_192
 """Of all columns: rows of many are bent at fewer places each, since each is as many numbers of a row that is drawn."""
@@ -55,7 +60,7 @@ class Marginals(keras.layers.Layer):
         self.noisy = bool(noisy)
         columns = self.schema.columns
         self._bent = [i for i in self.schema.of_kind("numeric", "datetime") if np.ptp(columns[i].bounds) > 0]
-        self._knots = min(_KNOTS, max(_FEWEST_KNOTS, _MOST_KNOTS // max(len(self._bent), 1)))
+        self._knots = min(KNOTS, max(_FEWEST_KNOTS, _MOST_KNOTS // max(len(self._bent), 1)))
         self._stepped = [k for k, i in enumerate(self._bent) if columns[i].values]
         stepped = [columns[self._bent[k]] for k in self._stepped]
         self._values = np.zeros((len(stepped), max((len(column.values) for column in stepped), default=0)), "float32")
@@ -86,13 +91,13 @@ class Marginals(keras.layers.Layer):
         self.correlation = hold("correlation", (bent,), "ones")
         self.steps = hold("steps", self._start.shape, start)
 
-    def fit(self, drawn: np.ndarray, said: np.ndarray, x: np.ndarray, seed: int = 0) -> None:
+    def fit(self, drawn: np.ndarray, x: np.ndarray, said: np.ndarray | None = None, seed: int = 0) -> None:
         """Learns the distributions, and how much what is said tells of a cell.
 
         Args:
             drawn: what the decoder says of samples, raw (rows, columns).
-            said: of training rows, their reconstructions.
-            x: these, raw (n, columns).
+            x: training rows, raw (n, columns).
+            said: their reconstructions; with noise.
             seed: of the noise by which frequent numbers get their intervals.
         """
         shape = (len(self._bent), self._knots)
@@ -100,15 +105,16 @@ class Marginals(keras.layers.Layer):
         of_said, of_seen = (np.tile(np.arange(shape[1], dtype="float64"), (2, shape[0], 1)) for _ in range(2))
         for k, i in enumerate(self._bent):
             samples = drawn[:, i][~np.isnan(drawn[:, i])].astype("float64")
-            known = ~(np.isnan(said[:, i]) | np.isnan(x[:, i]))
+            known = ~np.isnan(x[:, i])
             seen = x[known, i].astype("float64")
-            before, after = self._quantiles(samples, _least_step(samples)), self._quantiles(seen, 0.0)
+            before = self._quantiles(samples, _least_step(samples)) if len(samples) else None
+            after = self._quantiles(seen, 0.0) if len(seen) else None
             if after is None or (before is None and not self.noisy):
                 continue
             is_bent[k], of_seen[:, k] = 1.0, after[::-1]
             if before is not None:
                 of_said[:, k] = before
-            if self.noisy:  # what never changes tells nothing of a cell
+            if said is not None:  # what never changes tells nothing of a cell
                 correlation[k] = 0.0 if before is None else _correlation(said[known, i], seen)
         self.said.assign(of_said)
         self.seen.assign(of_seen)
@@ -132,8 +138,6 @@ class Marginals(keras.layers.Layer):
 
     def _quantiles(self, values: np.ndarray, least: float) -> np.ndarray | None:
         """Numbers that rise and their normal quantiles, (2, knots); None where they don't differ."""
-        if not len(values):
-            return None
         ends = 0.5 / len(values)
         found = normal_quantiles(values, np.clip(np.linspace(0.0, 1.0, self._knots), ends, 1.0 - ends), least)
         return None if found is None else np.stack([padded(part, self._knots) for part in found])
@@ -177,10 +181,7 @@ def _replaced(x: Any, positions: Sequence[int], part: Any) -> Any:
 
 
 def _least_step(values: np.ndarray) -> float:
-    if not len(values):
-        return 0.0
-    low, high = np.quantile(values, (0.25, 0.75))
-    return float(_NARROW * max((high - low) / (2 * NormalDist().inv_cdf(0.75)), _TAIL * values.std()))
+    return float(_NARROW * max(deviation_by_quartiles(values), _TAIL * values.std()))
 
 
 def _correlation(said: np.ndarray, seen: np.ndarray) -> float:
