@@ -475,6 +475,34 @@ def test_rows_of_a_table_go_back_in_words(served, orders_artifact):
         answered({"signature_name": "generate", "inputs": {"n": 1, "missing": 3}})
 
 
+def test_tensors_of_a_table_go_back_in_words(served, orders_artifact):
+    from tritonclient.utils import deserialize_bytes_tensor
+
+    def answered(**asked):
+        request = {"inputs": [], "parameters": {"n": 10, "seed": 0}, **asked}
+        read = v2.Request(served, "generate", json.dumps(request).encode(), None, 10)
+        body, length = read.write(read.call.run())
+        return {one["name"]: one for one in json.loads(body[:length])["outputs"]}, body[length or len(body) :]
+
+    model = runtime.load(orders_artifact)
+    rows = model.generate(10, seed=0)
+    cells = {name: column.tolist() for name, column in model.table(rows).items()}
+    words = [cell or "" for cell in cells["colour"]]
+    made, _ = answered()
+    assert {name: one["datatype"] for name, one in made.items()} == {
+        name: "FP32" if name in ("amount", "age") else "BYTES" for name in model.columns
+    }
+    assert made["colour"]["data"] == words
+    assert "" in words
+    np.testing.assert_allclose(np.array(made["age"]["data"], float), cells["age"])
+    asked = [{"name": "colour", "parameters": {"binary_data": True}}, {"name": "x"}]
+    made, binary = answered(outputs=asked)
+    assert [text.decode() for text in deserialize_bytes_tensor(binary)] == words
+    np.testing.assert_allclose(np.array(made["x"]["data"], float).reshape(rows.shape), rows)  # codes, where asked for
+    with pytest.raises(InputError, match="must be of amount"):
+        answered(outputs=[{"name": "other"}])
+
+
 def test_the_document_of_a_served_table_tells_its_columns(orders_artifact):
     models = Models([orders_artifact])
     posted = pages.openapi(models, 10)["paths"]["/v1/models/orders:predict"]["post"]["requestBody"]

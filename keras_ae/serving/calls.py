@@ -64,6 +64,14 @@ class Call:
                 raise InputError(f"The rows must give finite numbers. Received rows whose `{name}` is not finite.")
         return outputs
 
+    def columns(self, outputs: Outputs) -> Outputs:
+        """What goes back by the names of columns: cells, numbers or else text, None where one is missing; of `explain`
+        what each adds.
+        """
+        (x,) = outputs.values()
+        model = self.version.model
+        return dict(zip(model.columns or (), x.T, strict=True)) if self.function == "explain" else model.table(x)
+
 
 def resolved(version: Version, function: Any) -> str:
     """The name of a function as it is asked for; none, or `serving_default`, is the default one.

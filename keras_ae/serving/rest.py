@@ -36,16 +36,12 @@ def write(call: Call, outputs: dict[str, np.ndarray], by_rows: bool) -> bytes:
     """The answer: of one output its values, of several an object of them, or one object a row; of what goes by the
     names of columns an object of these, or one a row, cells in words and dates, null for what is missing.
     """
-    if call.by_cells:
-        (x,) = outputs.values()
-        model = call.version.model
-        of_cells = call.function != "explain"
-        cells = model.table(x) if of_cells else dict(zip(model.columns or (), x.T, strict=True))
-        outputs = {
-            name: column.tolist() if column.dtype == object else np.ascontiguousarray(column)
-            for name, column in cells.items()
-        }
     answer: Any = outputs
+    if call.by_cells:
+        answer = outputs = {
+            name: column.tolist() if column.dtype == object else np.ascontiguousarray(column)
+            for name, column in call.columns(outputs).items()
+        }
     if len(outputs) == 1 and not call.by_cells:
         (answer,) = outputs.values()
     elif by_rows:

@@ -49,19 +49,25 @@ class Request:
         if function == "generate":
             given.update({name: parameters[name] for name in _PARAMETERS if name in parameters})
         self.call: Call = prepare(version, function, given, most_rows)
-        self.wanted = _wanted(request, parameters, list(version.signatures[function]["outputs"]))
+        known = list(version.signatures[function]["outputs"])
+        columns = list(version.model.columns or ()) if self.call.by_cells else []
+        self.wanted = _wanted(request, parameters, columns or known, {*known, *columns})
 
     def write(self, outputs: dict[str, np.ndarray]) -> tuple[bytes, int | None]:
         """The answer, and the length of its JSON where binary tensors follow."""
+        if self.call.by_cells:
+            outputs = {**outputs, **self.call.columns(outputs)}
         tensors, binary = [], []
-        for name, as_bytes in self.wanted.items():
+        for name, in_binary in self.wanted.items():
             array = outputs[name]
-            tensor = {"name": name, "shape": array.shape, "datatype": _NAMES[array.dtype.name]}
-            if as_bytes:
-                binary.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-                tensors.append({**tensor, "parameters": {"binary_data_size": array.nbytes}})
+            texts = list(map(_text, array)) if array.dtype == object else None
+            datatype = _NAMES[array.dtype.name] if texts is None else "BYTES"
+            tensor = {"name": name, "shape": array.shape, "datatype": datatype}
+            if in_binary:
+                binary.append(_little(array) if texts is None else b"".join(map(_with_length, texts)))
+                tensors.append({**tensor, "parameters": {"binary_data_size": len(binary[-1])}})
             else:
-                tensors.append({**tensor, "data": array.ravel()})
+                tensors.append({**tensor, "data": array.ravel() if texts is None else texts})
         version = self.call.version
         head = {"model_name": _model(version, self.call.function), "model_version": version.number, "outputs": tensors}
         text = encoded(head if self.id is None else {**head, "id": self.id})
@@ -191,11 +197,26 @@ def _texts(binary: memoryview, name: str) -> list[str]:
     return texts
 
 
-def _wanted(request: dict[str, Any], parameters: dict[str, Any], outputs: list[str]) -> dict[str, bool]:
+def _text(cell: Any) -> str:
+    """A cell as the inputs take it: an empty text where it is missing."""
+    return "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
+
+
+def _with_length(text: str) -> bytes:
+    held = text.encode()
+    return len(held).to_bytes(4, "little") + held
+
+
+def _little(array: np.ndarray) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _wanted(request: dict[str, Any], parameters: dict[str, Any], usual: list[str], known: set[str]) -> dict[str, bool]:
+    """Names of the outputs that go back, by default the usual ones, and whether in binary."""
     in_binary = parameters.get("binary_data_output") is True
     asked = _objects(request.get("outputs") or [], "outputs")
     wanted = {output["name"]: _parameters(output).get("binary_data", in_binary) is True for output in asked}
-    foreign = [name for name in wanted if name not in outputs]
+    foreign = [name for name in wanted if name not in known]
     if foreign:
-        raise InputError(f"`outputs` must be of {', '.join(outputs)}. Received: {foreign[0]!r}.")
-    return wanted or dict.fromkeys(outputs, in_binary)
+        raise InputError(f"`outputs` must be of {', '.join(usual)}. Received: {foreign[0]!r}.")
+    return wanted or dict.fromkeys(usual, in_binary)
