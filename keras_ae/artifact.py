@@ -87,6 +87,14 @@ def precisions(manifest: dict[str, Any]) -> list[str]:
     return sorted(held, key=lambda name: (name != "float32", name))
 
 
+def rmse(metrics: dict[str, Any], rows: str) -> tuple[float, bool]:
+    """RMSE of `train`, `validation`, `test` or `test_pca` rows by the metrics of a manifest, and whether it is in
+    deviations of each column: where these have units of their own, in raw ones the largest alone would count.
+    """
+    own = f"rmse_scaled_{rows}" in metrics
+    return metrics[f"rmse_scaled_{rows}" if own else f"rmse_{rows}"], own
+
+
 def list_files(folder: Path) -> list[str]:
     """Relative names of all files below a folder, with forward slashes."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact, runtime
-from keras_ae.data.preprocessing import share_a_unit
+from keras_ae.data.preprocessing import fit_scaling
 from keras_ae.data.source import Source
 from keras_ae.errors import InputError, KerasAEError
 from keras_ae.provenance import fitted_splits, known_labels
@@ -76,10 +76,17 @@ def write_page(
     model = runtime.load(path)
     if model.sequences is not None:
         raise InputError("The page shows observations of one size. Received: a model of series of different lengths.")
-    x, labels, note = _training_rows(model, source) if rows else (None, None, "training rows were left out on request")
+    x, labels, note, reason = None, None, None if rows else "training rows were left out on request", ""
+    if rows:
+        try:
+            x, labels = _training_rows(model, source)
+        except KerasAEError as error:
+            if source is not None:
+                raise
+            note, reason = "the training rows are not at hand", f": {str(error).removesuffix('.')}"
     of = "samples" if x is None else "rows"
     if x is None:
-        x = model.example("encode", _points(model) // 2)  # the model's own samples, in the data's dtype
+        x = model.samples(_points(model) // 2)
     data = _describe(model, of, x, labels, note)
     with artifact.replacing(Path(out), _is_page, "a page") as folder:
         shutil.copytree(_BUILT, folder, dirs_exist_ok=True)
@@ -90,7 +97,7 @@ def write_page(
                     artifact.check_file(model.path, name, model.manifest), folder / "model" / Path(name).name
                 )
         (folder / DATA).write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
-    return Page(Path(out), len(x), data["points"]["rows"], note)
+    return Page(Path(out), len(x), data["points"]["rows"], note and note + reason)
 
 
 def _is_page(folder: Path) -> bool:
@@ -104,14 +111,9 @@ Labelled = tuple[list[str], list[int]]
 """Names of classes, and the index of each row's, -1 where it is not known."""
 
 
-def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None, Labelled | None, str | None]:
-    """Some rows and their labels, or the reason why there are none."""
-    try:
-        splits = fitted_splits(model.path, model.manifest, source)
-    except KerasAEError as error:
-        if source is not None:
-            raise
-        return None, None, f"the training rows are not at hand: {error}"
+def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray, Labelled | None]:
+    """Some rows and their labels."""
+    splits = fitted_splits(model.path, model.manifest, source)
     random = np.random.default_rng(model.manifest["seed"])
     index = np.sort(random.permutation(len(splits.train))[: _points(model)])
     found = known_labels(splits, model.classes)
@@ -119,7 +121,7 @@ def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray | None
     if found is not None and len(found[0]) <= _MOST_LABELS:
         labels = list(found[0]), [int(i) for i in found[1]["train"][index]]
     x = splits.train[index]
-    return x if model.schema is None else model.impute(x), labels, None
+    return x if model.schema is None else model.impute(x), labels
 
 
 def _points(model: runtime.Model) -> int:
@@ -137,7 +139,8 @@ def _describe(
     span = np.where(high > low, high - low, 1)
     levels = np.rint((flat[:kept] - low) / span * 255).astype("uint8")
     quantized = levels / np.float32(255) * span + low
-    scale = _scale(flat)
+    statistics = fit_scaling(flat)
+    scale = np.ones_like(statistics.scale) if statistics.shared else statistics.scale
     mean, components, share = plane(z)
     names, indices = labels if labels is not None else ([], None)
     return {
@@ -146,7 +149,7 @@ def _describe(
         "recipe": manifest.get("recipe"),
         "made_with": f"keras-ae {manifest['versions']['keras_ae']}",
         "source": manifest.get("source"),
-        "rmse": manifest.get("metrics", {}).get("rmse_test"),
+        "rmse": artifact.rmse(manifest["metrics"], "test") if "metrics" in manifest else None,
         "shape": list(model.input_shape),
         "dtype": manifest["input"]["dtype"],
         "columns": model.columns,
@@ -163,7 +166,7 @@ def _describe(
             "usual_low": _base64(np.quantile(flat, 0.05, axis=0)),
             "usual_high": _base64(np.quantile(flat, 0.95, axis=0)),
             "scale": _base64(scale),
-            "in_deviations": bool((scale != 1).any()),
+            "in_deviations": not statistics.shared,
         },
         "points": {
             "of": of,
@@ -185,14 +188,6 @@ def _describe(
 
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode()
-
-
-def _scale(flat: np.ndarray) -> np.ndarray:
-    """What a distance divides each feature by: 1 where features share a unit, as pixels do, else its deviation."""
-    deviation = flat.std(axis=0, dtype="float64")
-    if share_a_unit(deviation[deviation > 0]):
-        return np.ones(len(deviation), "float32")
-    return np.where(deviation > 0, deviation, 1).astype("float32")
 
 
 def _usual_distance(scaled: np.ndarray) -> float:

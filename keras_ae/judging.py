@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_ae import runtime
 from keras_ae.data.columns import features, flags_of, layout, rows
+from keras_ae.data.preprocessing import fit_scaling
 from keras_ae.data.source import Source
 from keras_ae.data.splits import Splits
 from keras_ae.evaluation import Evaluation, evaluate
@@ -87,6 +88,7 @@ def judge(
         nll: from raw rows to a bound on -log p(x), nats.
         most: rows of each split that are looked at; by default all.
     """
+    unit = _unit(model, splits.train)
     sizes = {name: len(rows) for name, rows in splits.parts().items()}
     rng = np.random.default_rng(seed)
     index = {name: np.sort(rng.permutation(size)[:most]) for name, size in sizes.items()}
@@ -105,6 +107,7 @@ def judge(
         latent_dim=model.latent_dim,
         reconstructed=(model.features(model.reconstruct(train)), model.features(model.reconstruct(test))),
         known=None if schema is None and model.sequences is None else (_known(model, train), _known(model, test)),
+        unit=unit,
         z=(model.encode(splits.train), model.encode(splits.test)),
         labels=complete_labels(splits, model.classes),
         score=scores["score"],
@@ -127,6 +130,17 @@ def _known(model: runtime.Model, x: np.ndarray) -> np.ndarray:
     assert model.schema is not None
     size = layout(model.schema).size
     return np.broadcast_to(~np.isin(np.arange(size), flags_of(model.schema)), (len(x), size))
+
+
+def _unit(model: runtime.Model, train: np.ndarray) -> np.ndarray | float:
+    """Of an error of each feature, as of the RMSE in the manifest: where columns have units of their own the deviation
+    of each. Features of a table with other cells than numbers have it already.
+    """
+    if model.schema is not None or model.manifest["scaling"] == "shared":
+        return 1.0
+    if model.sequences is not None:
+        return np.tile(np.array([*model.sequences.scale, 1.0], "float32"), model.sequences.steps)
+    return fit_scaling(train).scale
 
 
 def _valid(model: runtime.Model) -> Bound | None:

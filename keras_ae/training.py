@@ -261,7 +261,7 @@ def measure(
 ) -> dict[str, Any]:
     """RMSE per feature on each split, beside PCA's with as many components, fitted on the training rows: in raw units,
     or in those of its features where a table has categories, dates or missing cells. Where columns have units of their
-    own, `rmse_scaled_test` is that of unseen rows in deviations of each, in which no column counts for more.
+    own, `rmse_scaled_` is the same in deviations of each, in which no column counts for more.
     """
     pca = fit_pca(statistics.scaled(splits.train), model.latent_dim)
     if isinstance(statistics, ColumnStatistics):
@@ -280,9 +280,7 @@ def measure(
     metrics = {f"rmse_{name}": rmse(*part) for name, part in parts.items()}
     if not statistics.shared:
         scale = np.asarray(statistics.scale)
-        for name in ("test", "test_pca"):
-            x, x_hat = parts[name]
-            metrics[f"rmse_scaled_{name}"] = rmse(x / scale, x_hat / scale)
+        metrics |= {f"rmse_scaled_{name}": rmse(x / scale, x_hat / scale) for name, (x, x_hat) in parts.items()}
     return metrics
 
 

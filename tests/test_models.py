@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 
 import keras_ae
 from keras_ae.callbacks import BestWeights, WeightAnnealing
+from keras_ae.distributed import tuning
 from keras_ae.layers import GaussianKLLoss, RMSELoss, Sampling
 from keras_ae.networks import NETWORKS, fit_pca, gaussian_head, start_from_pca
 from keras_ae.recipes import RECIPES
@@ -89,6 +90,8 @@ def test_where_columns_have_units_of_their_own_their_errors_count_alike():
     assert metrics["rmse_scaled_test"] == pytest.approx(np.sqrt(np.mean(scaled**2)), rel=1e-4)
     assert metrics["rmse_scaled_test_pca"] == pytest.approx(metrics["rmse_scaled_test"], rel=0.05)
     assert metrics["rmse_scaled_test"] < 1 < metrics["rmse_test"]
+    # A search compares its trials by the same measure.
+    assert tuning._measured(fitted, "rmse", 0) == metrics["rmse_scaled_validation"] < 1
 
 
 def test_your_own_encoder_and_decoder():

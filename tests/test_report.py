@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 import keras_ae
 from keras_ae import runtime
-from keras_ae.artifact import verify_files
+from keras_ae.artifact import read_manifest, verify_files
 from keras_ae.cli import app
 from keras_ae.data import load_source, split
 from keras_ae.errors import InputError
 from keras_ae.evaluation.result import COLUMNS, LABELS, MEANINGS
-from keras_ae.judging import judge
+from keras_ae.judging import evaluate_artifact, judge
 from keras_ae.report import add_report, pictures, write_report
 from keras_ae.report.observations import Observations
 from keras_ae.report.page import Page
@@ -200,6 +200,16 @@ def test_a_table_is_shown_by_profiles_and_without_labels_nothing_of_classes(tabl
     assert "Samples of each class" not in text
     assert "NLL bound, nats a row" in parsed.text
     assert "a profile of a, b, c, from left to right" in text
+
+
+def test_errors_of_columns_with_units_of_their_own_are_those_of_the_manifest(table_page):
+    artifact, _ = table_page
+    found = evaluate_artifact(artifact, artifact.with_name("t.csv"), max_rows=15)
+    metrics = read_manifest(artifact)["metrics"]
+    for rows in ("train", "test"):
+        number = found.numbers[f"rmse_{rows}"]["model"].value
+        assert number == pytest.approx(metrics[f"rmse_scaled_{rows}"], rel=1e-4)
+        assert number < 2 < metrics[f"rmse_{rows}"]
 
 
 @pytest.mark.skipif(not CHROMIUM or not importlib.util.find_spec("playwright"), reason="no playwright or no Chromium")

@@ -163,6 +163,7 @@ def fit(
     Example: keras-ae fit digits --out saved_models/digits
     """
     from keras_ae.artifact import check_target
+    from keras_ae.artifact import rmse as rmse_of
     from keras_ae.data import load_source
     from keras_ae.data.schema import read_given
     from keras_ae.data.windows import Windowing
@@ -233,8 +234,7 @@ def fit(
         return print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
-    own = "rmse_scaled_test" in metrics
-    rmse, pca = (metrics[f"rmse_scaled_{rows}" if own else f"rmse_{rows}"] for rows in ("test", "test_pca"))
+    (rmse, own), (pca, _) = (rmse_of(metrics, rows) for rows in ("test", "test_pca"))
     typer.echo(f"  RMSE on unseen rows  {rmse:.4g}{' deviations' if own else ''} (PCA: {pca:.4g})")
     if "accuracy_test" in metrics:
         typer.echo(f"  accuracy             {metrics['accuracy_test']:.4g} of {len(fitted.model.classes)} classes")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_ae.artifact import rmse
 from keras_ae.distributed.cluster import cause, cluster, quiet, ray_of
 from keras_ae.errors import InputError
 from keras_ae.progress import Progress, silent
@@ -181,6 +182,13 @@ def _measured(fitted: Any, objective: str, seed: int) -> float:
     from keras_ae.provenance import complete_labels
 
     name, metric, _ = OBJECTIVES[objective]
+    if metric == "reconstruction":
+        return rmse(fitted.manifest["metrics"], "validation")[0]
+    if fitted.manifest.get("table") or fitted.manifest.get("sequences"):
+        raise InputError(
+            "The objective of a table with cells other than numbers, or of series of different lengths, is rmse. "
+            f"Received: {objective}."
+        )
     model, splits = fitted.model, fitted.splits
     labels = splits.labels
     held_out = replace(
@@ -188,19 +196,11 @@ def _measured(fitted: Any, objective: str, seed: int) -> float:
     )
     train, test = splits.train, splits.validation
     bound = density_bound(model) if metric == "likelihood" else None
-    if fitted.manifest.get("table") or fitted.manifest.get("sequences"):
-        if metric != "reconstruction":
-            raise InputError(
-                "The objective of a table with cells other than numbers, or of series of different lengths, is rmse. "
-                f"Received: {objective}."
-            )
-        return float(fitted.manifest["metrics"]["rmse_validation"])  # over what is there
     found = evaluate(
         train,
         test,
         model.generate(max(len(test), 1000), seed=seed) if metric in ("two_sample", "frechet", "manifolds") else None,
         latent_dim=model.latent_dim,
-        reconstructed=(model.reconstruct(train), model.reconstruct(test)) if metric == "reconstruction" else None,
         z=(model.encode(train), model.encode(test)) if metric == "representation" else None,
         labels=complete_labels(held_out, model.classes),
         nll=None if bound is None else bound(test),

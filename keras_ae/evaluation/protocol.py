@@ -42,6 +42,7 @@ def evaluate(
     latent_dim: int,
     reconstructed: tuple[np.ndarray, np.ndarray] | None = None,
     known: tuple[np.ndarray, np.ndarray] | None = None,
+    unit: np.ndarray | float = 1.0,
     z: tuple[np.ndarray, np.ndarray] | None = None,
     labels: tuple[np.ndarray, np.ndarray] | None = None,
     anomalous: np.ndarray | None = None,
@@ -69,6 +70,7 @@ def evaluate(
         latent_dim: numbers in z, and so the size of the baseline.
         reconstructed: AE(x) of `train` and of `test`, raw.
         known: which features of `train` and of `test` an error of reconstruction is of, bool; by default all.
+        unit: that an error of reconstruction is in, of each feature; by default that of the data.
         z: latents (rows, ...) of `train` and of `test`.
         labels: classes (rows,) of `train` and of `test`. They also teach the features that fidelity is measured in.
         anomalous: which of `test` are anomalies, bool (rows,); by default none is. Only the two metrics of anomalies
@@ -123,30 +125,27 @@ def evaluate(
     of_scaled = (lambda rows: rows) if valid is None else (lambda rows: units(valid(units.undo(rows))))
     baseline = PCAMixture(components, x, latent_dim, mixture_components, seed, of_scaled)
 
-    def errors_of_baseline(scaled: np.ndarray, scale: Any, which: np.ndarray | None = None) -> np.ndarray:
-        return reconstruction.squared_errors(scaled * scale, baseline.reconstruct(scaled) * scale, which)
-
     numbers: Table = {}
     if "reconstruction" in chosen and reconstructed is not None:
         progress("reconstruction", 0.1)
+        of_train, of_test = (None, None) if known is None else (known[0], known[1][normal])
+        unit = np.ravel(unit)
         for name, rows, scaled, rebuilt, which in (
-            ("rmse_train", train, x, reconstructed[0], None if known is None else known[0]),
-            (
-                "rmse_test",
-                test[normal],
-                held_out,
-                reconstructed[1][normal],
-                None if known is None else known[1][normal],
-            ),
+            ("rmse_train", train, x, reconstructed[0], of_train),
+            ("rmse_test", test[normal], held_out, reconstructed[1][normal], of_test),
         ):
-            numbers[name] = {
-                "model": reconstruction.rmse(reconstruction.squared_errors(rows, rebuilt, which), seed),
-                "baseline": reconstruction.rmse(errors_of_baseline(scaled, units.scale, which), seed),
+            errors = {
+                "model": reconstruction.squared_errors(rows, rebuilt, unit, which),
+                "baseline": reconstruction.squared_errors(
+                    scaled, baseline.reconstruct(scaled), unit / units.scale, which
+                ),
             }
+            numbers[name] = {column: reconstruction.rmse(of_rows, seed) for column, of_rows in errors.items()}
     if "anomaly" in chosen and given["score"] is not None:
         progress("anomalies", 0.15)
         own = anomaly.ranking(given["score"], ~normal, seed)
-        linear = anomaly.ranking(errors_of_baseline(units(test), np.float32(1)), ~normal, seed)
+        scaled = units(test)
+        linear = anomaly.ranking(reconstruction.squared_errors(scaled, baseline.reconstruct(scaled)), ~normal, seed)
         numbers |= {name: {"model": own[name], "baseline": linear[name]} for name in own}
     if "false_positives" in chosen and given["p_value"] is not None:
         rate = anomaly.false_positive_rate(given["p_value"][normal], alpha)

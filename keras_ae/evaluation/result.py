@@ -44,7 +44,7 @@ MEANINGS = {
     "left_out": "training rows, each beside all others: what a perfect model would get, too",
     "copies": "training rows in the place of samples: what a model that memorized them would get",
     "baseline": "a Gaussian mixture on as many principal components as the model has latents: what is to be beaten",
-    "rmse_train": "how far reconstructions of training rows are from them, per feature, in the units of the data",
+    "rmse_train": "how far reconstructions of training rows are from them, in units of the data or columns' deviations",
     "rmse_test": "the same of rows that were not trained on; far above it is overfitting",
     "auroc": "chance that an anomaly scores higher than a normal row: 0.5 is a guess, 1 is perfect",
     "average_precision": "precision at each anomaly that is found, averaged: 1 is perfect",

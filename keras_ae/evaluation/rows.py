@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_ae.data.preprocessing import share_a_unit
+from keras_ae.data.preprocessing import scales
 from keras_ae.errors import InputError
 
 _BLOCK = 4096
@@ -73,13 +73,9 @@ class Units:
         mean = train.mean(axis=0, dtype="float64")
         squares = sum(np.square(block - mean).sum(axis=0) for block in blocks(train))
         deviation = np.sqrt(squares / len(train))
-        moving = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
-        if not moving.any():
+        scale, shared, constant = scales(mean, deviation)
+        if len(constant) == len(mean):
             raise InputError(f"`train` must have rows that differ. Received: {len(train)} rows that are all the same.")
-        spread = deviation[moving]
-        shared = share_a_unit(spread)
-        common = np.sqrt(np.mean(np.square(spread)))
-        scale = np.full(len(mean), common) if shared else np.where(moving, deviation, 1.0)
         return cls(mean.astype("float32"), scale.astype("float32"), shared)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ interface Content {
   recipe: string | null;
   made_with: string;
   source: string | null;
-  rmse: number | null;
+  rmse: [value: number, in_deviations: boolean] | null;
   shape: number[];
   dtype: string;
   columns: string[] | null;
@@ -97,6 +97,11 @@ export function rowOf(data: Data, index: number): Float32Array {
   const { low, high } = data.features;
   const start = index * data.size;
   return Float32Array.from(low, (bottom, i) => bottom + (data.points.levels[start + i] / 255) * (high[i] - bottom));
+}
+
+/** What differences of rows are told in. */
+export function unitOf(data: Data): string {
+  return data.features.in_deviations ? "standard deviations of each column" : "the data's units";
 }
 
 export function labelOf(data: Data, index: number): string | null {

@@ -190,7 +190,7 @@ function describe(data: Data): void {
   const facts = [
     data.recipe ?? data.name,
     `${data.size.toLocaleString("en")} numbers to ${data.n.toLocaleString("en")}`,
-    ...(data.rmse === null ? [] : [`RMSE on unseen rows ${show(data.rmse)}`]),
+    ...(data.rmse === null ? [] : [`RMSE on unseen rows ${show(data.rmse[0])}${data.rmse[1] ? " deviations" : ""}`]),
     data.made_with,
   ];
   get("facts").textContent = facts.join(" · ");

@@ -1,6 +1,6 @@
 // Your own observation: encoded, reconstructed and scored.
 
-import type { Data } from "./data";
+import { type Data, unitOf } from "./data";
 import { get, make, number } from "./dom";
 import { readImage, readRows } from "./reading";
 import type { Runner } from "./runner";
@@ -80,7 +80,8 @@ export class Own {
     const { z } = await runner.call("encode", { x });
     const { x_hat } = await runner.call("reconstruct", { x });
     const { score, p_value } = await runner.call("score", { x });
-    const rmse = Math.sqrt(x.reduce((sum, value, i) => sum + (value - x_hat[i]) ** 2, 0) / x.length);
+    const { scale } = data.features;
+    const rmse = Math.sqrt(x.reduce((sum, value, i) => sum + ((value - x_hat[i]) / scale[i]) ** 2, 0) / x.length);
     const facts = make("dl", { className: "facts" });
     const fact = (name: string, ...value: (Node | string)[]) =>
       facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, ...value)));
@@ -91,7 +92,7 @@ export class Own {
       value.id = "p-value";
       fact("p-value", value, ` ${meaning(p_value[0])}`);
     }
-    if (!data.table) fact("RMSE, in the data's units", number(rmse)); // of codes and dates there is none
+    if (!data.table) fact(`RMSE, in ${unitOf(data)}`, number(rmse)); // of codes and dates there is none
     if (data.functions.includes("classify")) {
       const { probability } = await runner.call("classify", { x });
       const best = probability.indexOf(Math.max(...probability));
