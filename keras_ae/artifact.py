@@ -123,8 +123,13 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 def is_artifact(folder: Path) -> bool:
     """Whether a folder is one of ours, whole or damaged; manifest.json is a name that others use too."""
+    return is_of_format(folder / MANIFEST, _FORMAT)
+
+
+def is_of_format(file: Path, name: str) -> bool:
+    """Whether a file is JSON that says so."""
     try:
-        return bool(json.loads((folder / MANIFEST).read_bytes())["format"] == _FORMAT)
+        return bool(json.loads(file.read_bytes())["format"] == name)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

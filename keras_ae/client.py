@@ -1,6 +1,5 @@
 """A client of an artifact that is served: by `keras-ae serve` or by TF Serving, over REST or gRPC."""
 
-import itertools
 import math
 import random
 import time
@@ -116,7 +115,10 @@ class Client(Functions):
             raise InputError("A table must come from `keras-ae serve` over REST. Received: gRPC.")
         asked = {"n": n, "seed": seed, "label": y, **({} if missing else {"missing": False})}
         given = {name: value for name, value in asked.items() if value is not None}
-        return self._patiently(partial(self._transport.columns, "generate", given, []))
+        found = self._patiently(partial(self._transport.answer, "generate", given))
+        if not isinstance(found, dict):
+            raise InputError(f"A table must come from a model of one. Received: {self._called}, of other rows.")
+        return {name: _received(values) for name, values in found.items()}
 
     def run(self, function: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         """A function by name on its inputs by name; a label may be left out, or one for all rows.
@@ -132,6 +134,8 @@ class Client(Functions):
         else:
             arrays = self._arrays(wanted, function, inputs)
         rows = len(next(iter(arrays.values())))
+        if not rows:
+            raise InputError("`x` must have at least one row. Received: none.")
         outputs = list(self.signatures[function]["outputs"])
         parts = []
         for start in range(0, rows, self._batch_rows):
@@ -172,7 +176,8 @@ class Client(Functions):
     def _patiently(self, request: Callable[[float], Any]) -> Any:
         """The answer of a request that is told the seconds left, made again where that may help."""
         ends = time.monotonic() + self._deadline
-        for made in itertools.count():
+        made = 0
+        while True:
             try:
                 return request(max(ends - time.monotonic(), 1e-3))
             except _Again as again:
@@ -184,7 +189,7 @@ class Client(Functions):
                         f"No answer in {made + 1} tries, within a deadline of {self._deadline:g} s: {again}"
                     ) from again
                 time.sleep(wait)
-        raise AssertionError  # what is counted does not end
+                made += 1
 
 
 def _is_of_series(name: str, array: np.ndarray) -> bool:
@@ -256,16 +261,14 @@ class _Rest:
     def predict(
         self, function: str, arrays: dict[str, np.ndarray], outputs: list[str], seconds: float
     ) -> dict[str, np.ndarray]:
-        return self.columns(function, {name: _in_json(array) for name, array in arrays.items()}, outputs, seconds)
-
-    def columns(
-        self, function: str, inputs: dict[str, Any], outputs: list[str], seconds: float
-    ) -> dict[str, np.ndarray]:
-        """What a function gives for inputs as JSON has them: numbers, or cells of a table with their words."""
-        content = {"signature_name": function, "inputs": inputs}
-        answer = self._request("POST", f"{self._path}:predict", seconds, content)["outputs"]
-        named = answer if isinstance(answer, dict) else {outputs[0]: answer}
+        found = self.answer(function, {name: _in_json(array) for name, array in arrays.items()}, seconds)
+        named = found if isinstance(found, dict) else {outputs[0]: found}
         return {name: _received(values) for name, values in named.items()}
+
+    def answer(self, function: str, inputs: dict[str, Any], seconds: float) -> Any:
+        """What a function gives for inputs as JSON has them: lists by name, or of one output its list."""
+        content = {"signature_name": function, "inputs": inputs}
+        return self._request("POST", f"{self._path}:predict", seconds, content)["outputs"]
 
     def _request(self, method: str, path: str, seconds: float, content: Any = None) -> Any:
         try:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae import artifact, runtime
-from keras_ae.data.preprocessing import fit_scaling
+from keras_ae.data.preprocessing import share_a_unit
 from keras_ae.data.source import Source
 from keras_ae.errors import InputError, KerasAEError
 from keras_ae.provenance import fitted_splits, known_labels
@@ -87,6 +87,8 @@ def write_page(
     of = "samples" if x is None else "rows"
     if x is None:
         x = model.samples(_points(model) // 2)
+    if model.schema is not None:
+        x = model.impute(x)
     data = _describe(model, of, x, labels, note)
     with artifact.replacing(Path(out), _is_page, "a page") as folder:
         shutil.copytree(_BUILT, folder, dirs_exist_ok=True)
@@ -101,10 +103,7 @@ def write_page(
 
 
 def _is_page(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / DATA).read_bytes())["format"] == _FORMAT)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+    return artifact.is_of_format(folder / DATA, _FORMAT)
 
 
 Labelled = tuple[list[str], list[int]]
@@ -120,8 +119,7 @@ def _training_rows(model: runtime.Model, source: Any) -> tuple[np.ndarray, Label
     labels = None
     if found is not None and len(found[0]) <= _MOST_LABELS:
         labels = list(found[0]), [int(i) for i in found[1]["train"][index]]
-    x = splits.train[index]
-    return x if model.schema is None else model.impute(x), labels
+    return splits.train[index], labels
 
 
 def _points(model: runtime.Model) -> int:
@@ -139,8 +137,10 @@ def _describe(
     span = np.where(high > low, high - low, 1)
     levels = np.rint((flat[:kept] - low) / span * 255).astype("uint8")
     quantized = levels / np.float32(255) * span + low
-    statistics = fit_scaling(flat)
-    scale = np.ones_like(statistics.scale) if statistics.shared else statistics.scale
+    # What a distance divides each feature by: 1 where features share a unit, as pixels do, else its deviation.
+    deviation = flat.std(axis=0, dtype="float64")
+    own_units = model.schema is not None or not share_a_unit(deviation[deviation > 0])
+    scale = np.where(own_units & (deviation > 0), deviation, 1.0).astype("float32")
     mean, components, share = plane(z)
     names, indices = labels if labels is not None else ([], None)
     return {
@@ -166,7 +166,7 @@ def _describe(
             "usual_low": _base64(np.quantile(flat, 0.05, axis=0)),
             "usual_high": _base64(np.quantile(flat, 0.95, axis=0)),
             "scale": _base64(scale),
-            "in_deviations": not statistics.shared,
+            "in_deviations": own_units,
         },
         "points": {
             "of": of,

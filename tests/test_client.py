@@ -137,6 +137,11 @@ def test_what_can_not_be_is_refused_before_it_is_sent(digits, call, message):
         call(digits)
 
 
+def test_a_table_is_of_a_model_of_one(rest_address):
+    with Client(rest_address, "digits") as client, pytest.raises(InputError, match="from a model of one"):
+        client.generate_table(2)
+
+
 def test_a_table_of_cells_is_for_rest(grpc_address):
     with (
         Client(grpc_address, "digits", protocol="grpc") as client,

@@ -1,8 +1,10 @@
 """Tables with categories, booleans, dates and missing cells: from raw cells to scores, and back to cells."""
 
+import base64
 import csv
 import datetime
 import json
+import os
 import re
 import socket
 import subprocess
@@ -18,7 +20,7 @@ import tensorflow as tf
 from scipy import stats
 
 import keras_ae
-from keras_ae import pipeline, runtime, storage
+from keras_ae import explore, pipeline, runtime, storage
 from keras_ae.building import build
 from keras_ae.client import Client
 from keras_ae.data import Schema, fit_columns, infer, load_source
@@ -557,6 +559,8 @@ def test_the_client_sends_a_table_as_it_is(orders_artifact):
                 np.testing.assert_array_equal(drawn[name], column)
             assert None in drawn["colour"]
             assert None not in client.generate_table(40, seed=0, missing=False)["colour"]
+            with pytest.raises(InputError, match="at least one row"):
+                client.score(frame[:0])
             with pytest.raises(InputError, match="row 1, column amount"):
                 client.score(frame.assign(amount=[1, np.nan] * 3))
             with pytest.raises(InputError, match="row 0, column amount: must be finite"):
@@ -565,18 +569,31 @@ def test_the_client_sends_a_table_as_it_is(orders_artifact):
         thread.join()
 
 
+def test_a_page_without_rows_has_ranges_of_columns_whose_cells_may_be_missing(orders_artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(explore, "_BUILT", tmp_path / "built")
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built/index.html").write_text("")
+    page = explore.write_page(orders_artifact, tmp_path / "page", rows=False)
+    features = json.loads((page.folder / "data.json").read_text())["features"]
+    assert features.pop("in_deviations")  # codes, days and amounts have no unit in common
+    for name, held in features.items():
+        assert np.isfinite(np.frombuffer(base64.b64decode(held), "<f4")).all(), name
+
+
 def test_node_takes_the_words_of_a_table(node, orders_artifact, tmp_path):
     def node_on(path):
-        return subprocess.run([*node, orders_artifact, path], capture_output=True, text=True, check=False)
+        elsewhere = {**os.environ, "TZ": "America/New_York"}  # a time without zone is one of UTC all the same
+        command = [*node, orders_artifact, path]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=elsewhere)
 
     model = runtime.load(orders_artifact)
     cells = {
-        "when": ["2024-02-01T09:30", "2024-02-01", "2024-03-01T00:00+02:00"],
-        "colour": ["red", "", "never, seen"],
-        "amount": ["3.5", "1e3", "-2"],
-        "member": ["yes", "no", "Yes"],
-        "age": ["31", "NA", "61"],
-        "further": ['a "quoted" one', "", "\n"],
+        "when": ["2024-02-01T09:30", "2024-02-01", "2024-03-01T00:00+02:00", "2024-02-01 09:30"],
+        "colour": ["red", "", "never, seen", "#N/A"],
+        "amount": ["3.5", "1e3", "-2", "3.5"],
+        "member": ["yes", "no", "Yes", "yes"],
+        "age": ["31", "NA", "61", "."],
+        "further": ['a "quoted" one', "", "\n", ""],
     }
     path = tmp_path / "orders.csv"
     with path.open("w", newline="") as file:

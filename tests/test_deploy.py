@@ -1,6 +1,8 @@
 """Programs of docs/deploy.md in other languages: the page shows the very files; they give what the runtime gives."""
 
 import csv
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from keras_ae import runtime
+from keras_ae.data.cells import MISSING
+from keras_ae.data.values import FALSE, TRUE
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = ROOT / "examples/deploy"
@@ -71,6 +75,13 @@ def test_a_program_says_what_it_can_not_use(program, request, digits_artifact, t
     assert "holds no rows" in run(*command, digits_artifact, bad).stderr
     assert "usage" in run(*command).stderr
     assert run(*command, digits_artifact, bad, "generate").returncode == 2
+
+
+@pytest.mark.parametrize("program", ["examples/deploy/run.mjs", "web/src/cells.ts"])
+def test_programs_know_the_words_that_python_knows(program):
+    text = (ROOT / program).read_text(encoding="utf-8")
+    for name, known in (("MISSING", MISSING), ("TRUE", TRUE), ("FALSE", FALSE)):
+        assert set(json.loads(re.search(rf"const {name} = new Set\((\[.*\])\)", text)[1])) == known
 
 
 def test_the_page_shows_the_very_files():

@@ -15,6 +15,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -26,6 +27,7 @@ from sklearn.datasets import load_digits
 from tritonclient.utils import InferenceServerException
 
 from keras_ae import runtime
+from keras_ae.data import Schema
 from keras_ae.errors import ArtifactError, InputError
 from keras_ae.serving import Limits, Models, app, calls, make_server, rest, serve, v2
 from keras_ae.serving.app import Application
@@ -224,6 +226,27 @@ def test_other_number_types_are_taken(address, model):
 def test_generate_takes_parameters(http, model):
     outputs = infer(http, "generate", parameters={"n": 2, "seed": 5}, id="a")
     np.testing.assert_allclose(np.float32(outputs["x"]["data"]), model.generate(2, seed=5).ravel(), rtol=1e-6)
+
+
+def test_rows_of_numbers_that_come_by_the_names_of_columns_go_back_by_them():
+    schema = Schema.of_numbers(("a", "b"))
+    model = SimpleNamespace(
+        manifest={"columns": ["a", "b"]},
+        columns=schema.names,
+        ignored=(),
+        schema_of_table=lambda: schema,
+        table=schema.table,
+        run=lambda function, arrays: {"x_hat": 2 * arrays["x"]},
+    )
+    of = {"shape": [2], "dtype": "float32"}
+    known = {"reconstruct": {"inputs": {"x": of}, "outputs": {"x_hat": of}}}
+    version = Version("numbers", "1", model, known, {"reconstruct": 0.0}, {"reconstruct": 2}, (0, 0, 0))
+    for sent, expected in (
+        ({"instances": [{"b": 1, "a": 2}]}, {"predictions": [{"a": 4.0, "b": 2.0}]}),
+        ({"instances": [[2, 1]]}, {"predictions": [[4.0, 2.0]]}),
+    ):
+        call, by_rows = rest.read(version, json.dumps(sent).encode(), 10)
+        assert json.loads(rest.write(call, call.run(), by_rows)) == expected
 
 
 # --- labels: the artifact at hand has none

@@ -6,7 +6,7 @@ import ort from "onnxruntime-node";
 
 const BATCH = 1024;
 const DAY = 86_400_000; // milliseconds
-const MISSING = new Set(["", "na", "n/a", "nan", "null", "none", "nil", "?", "<na>", "nat"]);
+const MISSING = new Set(["", "na", "n/a", "nan", "null", "none", "nil", "?", ".", "#n/a", "<na>", "nat"]);
 const TRUE = new Set(["true", "yes", "t", "y", "1", "1.0"]);
 const FALSE = new Set(["false", "no", "f", "n", "0", "0.0"]);
 
@@ -36,8 +36,9 @@ function encode(cell, column) {
   }
   if (column.kind === "datetime") {
     if (column.format) fail(`column ${column.name} has dates of a format of its own: write them in ISO 8601`);
-    const hasZone = /T.*(Z|[+-]\d\d:?\d\d)$/.test(cell);
-    const days = (Date.parse(cell.includes("T") && !hasZone ? `${cell}Z` : cell) - Date.parse(column.origin)) / DAY;
+    const zone = /[T ].*(Z|[+-]\d\d:?\d\d)$/.test(cell) ? "" : "Z"; // a time without zone is one of UTC
+    const moment = Date.parse(cell.includes(":") ? cell.replace(" ", "T") + zone : cell);
+    const days = (moment - Date.parse(column.origin)) / DAY;
     return Number.isNaN(days) ? undefined : days;
   }
   return cell !== "" && Number.isFinite(Number(cell)) ? Number(cell) : undefined;

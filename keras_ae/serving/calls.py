@@ -10,7 +10,7 @@ from keras_ae.data.columns import without_missing
 from keras_ae.data.labels import label_index
 from keras_ae.data.sequences import is_ragged
 from keras_ae.errors import InputError
-from keras_ae.serving.versions import NotServed, Version, run
+from keras_ae.serving.versions import NotServed, Version
 from keras_ae.signatures import DEFAULT
 
 Outputs = dict[str, np.ndarray]
@@ -33,14 +33,14 @@ class Call:
         function: its name.
         arrays: its inputs; their values are checked when it runs.
         rows: how many.
-        by_cells: whether what it gives for each column goes back by its name: rows of a table in words and dates.
+        by_columns: whether what it gives for each column of a table goes back by its name, in words and dates.
     """
 
     version: Version
     function: str
     arrays: dict[str, np.ndarray]
     rows: int
-    by_cells: bool = False
+    by_columns: bool = False
 
     @property
     def seconds(self) -> float:
@@ -53,7 +53,7 @@ class Call:
         Raises:
             InputError: for rows of a wrong shape, type or size, by their number.
         """
-        outputs = run(self.version.model, self.function, self.arrays)
+        outputs = self.version.model.run(self.function, self.arrays)
         for name, array in outputs.items():
             if self.version.has_series and name in _PADDED:
                 continue  # NaN behind the end of a series is null in JSON
@@ -114,7 +114,7 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         given = _sampled(version, given, inputs["epsilon"]["shape"], most_rows)
     elif version.has_columns and "x" in inputs and given.keys() - inputs.keys():
         x = _from_cells(version, given, most_rows)
-        return Call(version, function, {"x": x}, len(x), version.has_cells and function in _OF_COLUMNS)
+        return Call(version, function, {"x": x}, len(x), function in _OF_COLUMNS)
     foreign = [name for name in given if name not in inputs]
     missing = [name for name in inputs if name not in given and name != "label"]
     if foreign or missing:
@@ -126,7 +126,7 @@ def prepare(version: Version, function: str, given: Any, most_rows: int) -> Call
         raise InputError(f"`{first}` must have 1 to {most_rows:,} rows in one request. Received: {rows:,}.")
     if "label" in inputs:
         arrays["label"] = _labels(given.get("label"), rows, version.classes)
-    return Call(version, function, arrays, rows, is_sampled and version.has_cells)
+    return Call(version, function, arrays, rows, is_sampled and version.has_columns)
 
 
 def required(inputs: dict[str, Any]) -> list[str]:

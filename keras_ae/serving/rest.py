@@ -37,12 +37,12 @@ def write(call: Call, outputs: dict[str, np.ndarray], by_rows: bool) -> bytes:
     names of columns an object of these, or one a row, cells in words and dates, null for what is missing.
     """
     answer: Any = outputs
-    if call.by_cells:
+    if call.by_columns:
         answer = outputs = {
             name: column.tolist() if column.dtype == object else np.ascontiguousarray(column)
             for name, column in call.columns(outputs).items()
         }
-    if len(outputs) == 1 and not call.by_cells:
+    if len(outputs) == 1 and not call.by_columns:
         (answer,) = outputs.values()
     elif by_rows:
         answer = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]

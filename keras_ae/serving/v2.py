@@ -50,12 +50,12 @@ class Request:
             given.update({name: parameters[name] for name in _PARAMETERS if name in parameters})
         self.call: Call = prepare(version, function, given, most_rows)
         known = list(version.signatures[function]["outputs"])
-        columns = list(version.model.columns or ()) if self.call.by_cells else []
+        columns = list(version.model.columns or ()) if self.call.by_columns else []
         self.wanted = _wanted(request, parameters, columns or known, {*known, *columns})
 
     def write(self, outputs: dict[str, np.ndarray]) -> tuple[bytes, int | None]:
         """The answer, and the length of its JSON where binary tensors follow."""
-        if self.call.by_cells:
+        if self.call.by_columns:
             outputs = {**outputs, **self.call.columns(outputs)}
         tensors, binary = [], []
         for name, in_binary in self.wanted.items():

@@ -2,7 +2,7 @@
 
 import math
 import re
-import time
+import timeit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from keras_ae import artifact, runtime
 from keras_ae.errors import ArtifactError, InputError, KerasAEError
 from keras_ae.sessions import Provider
-from keras_ae.signatures import DEFAULT, Signatures, signatures
+from keras_ae.signatures import DEFAULT, Signatures
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _NUMBER = re.compile(r"[1-9]\d{0,17}")
@@ -195,32 +195,16 @@ class Models:
 
     def _load(self, name: str, number: str, folder: Path, mark: Mark) -> Version:
         model = runtime.load(folder, self._precision, self._providers, self._threads)
-        known = signatures(model.manifest)
-        seconds = {function: _seconds(model, function, known[function]["inputs"]) for function in known}
+        known = model.signatures
+        seconds = {function: _seconds(model, function) for function in known}
         values = {f: sum(math.prod(of["shape"]) for of in known[f]["outputs"].values()) for f in known}
         return Version(name, number, model, known, seconds, values, mark)
 
 
-def examples(inputs: dict[str, dict[str, Any]], rows: int) -> dict[str, np.ndarray]:
-    """Rows of zeros for each input of a function; the class of a label is not known."""
-    return {
-        name: np.full((rows, *of["shape"]), -1 if name == "label" else 0, of["dtype"]) for name, of in inputs.items()
+def _seconds(model: runtime.Model, function: str) -> float:
+    """Of one row of zeros, best of three after the one that opens the session."""
+    inputs = {
+        name: np.zeros((1, *of["shape"]), of["dtype"]) for name, of in model.signatures[function]["inputs"].items()
     }
-
-
-def run(model: runtime.Model, function: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A function on its inputs by name."""
-    inputs: Any = arrays if len(arrays) > 1 else next(iter(arrays.values()))
-    return model.run(function, inputs)
-
-
-def _seconds(model: runtime.Model, function: str, inputs: dict[str, dict[str, Any]]) -> float:
-    """Of one row, best of three after the one that opens the session."""
-    arrays = examples(inputs, 1)
-    run(model, function, arrays)
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        run(model, function, arrays)
-        times.append(time.perf_counter() - started)
-    return min(times)
+    model.run(function, inputs)
+    return min(timeit.repeat(lambda: model.run(function, inputs), number=1, repeat=3))

@@ -7,6 +7,7 @@ export interface Column {
   name: string;
   kind: "numeric" | "categorical" | "boolean" | "datetime";
   nullable?: boolean;
+  whole?: boolean;
   levels?: string[];
   origin?: string;
   format?: string;
@@ -21,7 +22,7 @@ const FALSE = new Set(["false", "no", "f", "n", "0", "0.0"]);
 /** What the i-th number of a row says. */
 export function cell(data: Data, i: number, value: number): HTMLElement {
   const column = data.table?.[i];
-  if (!column || (column.kind === "numeric" && !Number.isNaN(value))) return number(value);
+  if (!column || (column.kind === "numeric" && !Number.isNaN(value))) return number(column?.whole ? Math.round(value) : value);
   const text = document.createElement("data");
   text.value = String(value);
   text.textContent = words(column, value);
