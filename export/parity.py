@@ -138,12 +138,5 @@ class Reference:
 
 def reference_rows(model: Autoencoder, n: int = max(BATCHES)) -> np.ndarray:
     """Rows to compare on where no data are at hand: the model's own samples, in the dtype of raw rows."""
-    rows = model.generate(n, seed=0)
-    if np.issubdtype(np.dtype(model.raw_dtype), np.integer):
-        limits = np.iinfo(model.raw_dtype)
-        rows = np.clip(np.rint(rows), limits.min, limits.max)
-    return (
-        np.maximum(rows, 0.0).astype(model.raw_dtype)
-        if getattr(model.scaling, "non_negative", False)
-        else rows.astype(model.raw_dtype)
-    )
+    rows = model.samples(n)
+    return np.maximum(rows, 0) if getattr(model.scaling, "non_negative", False) else rows

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from keras_ae.export.parity import TOLERANCE, reference_rows
+from keras_ae.export.parity import TOLERANCE, Arrays, Runner, reference_rows
 from keras_ae.export.quantization import METHODS, converted
-from keras_ae.export.to_onnx import FOLDER, save_models
+from keras_ae.export.to_onnx import FOLDER, runner, save_models
 
 from keras_ae import bench
 from keras_ae.errors import ExportError, InputError, KerasAEError
@@ -33,10 +33,6 @@ _SECONDS = 0.15  # for each latency
 _SAMPLES = 64
 _SLACK = 1.25  # from machine to machine, whose int8 instructions saturate and round in different places
 _SAME_SCORE = 1e-3  # relative, of one row on two machines
-
-
-Arrays = dict[str, np.ndarray]
-Run = Callable[[str, Arrays], Arrays]
 
 
 def export_precision(
@@ -190,16 +186,9 @@ def _recalibrate(score: Any, model: Autoencoder, rows: np.ndarray) -> None:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(new.reshape(held[tensor.name].shape), tensor.name))
 
 
-def _runner(folder: Path) -> Run:
+def _runner(folder: Path) -> Runner:
     # One thread: what several give depends on what else the machine does.
-    sessions = {path.stem: open_session(path, threads=1) for path in folder.glob("*.onnx")}
-
-    def run(name: str, inputs: Arrays) -> Arrays:
-        session = sessions[name]
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    return run
+    return runner({path.stem: open_session(path, threads=1) for path in folder.glob("*.onnx")})
 
 
 def _errors(folder: Path, model: Autoencoder, rows: np.ndarray) -> dict[str, Any]:
@@ -226,8 +215,8 @@ def _beside_an_odd_row(rows: np.ndarray) -> Iterator[np.ndarray]:
         yield np.concatenate([rows[i : i + max(BATCHES) - 1], odd.astype(rows.dtype)])
 
 
-def _differences(run: Run, model: Autoencoder) -> dict[str, float]:
-    samples = _inputs(model, np.resize(reference_rows(model, _SAMPLES), (_SAMPLES, *model.raw_shape)))
+def _differences(run: Runner, model: Autoencoder) -> dict[str, float]:
+    samples = _inputs(model, reference_rows(model, _SAMPLES))
     found = {}
     for name, inputs in samples.items():
         expected, got = model.run(name, inputs), run(name, inputs)
@@ -257,7 +246,7 @@ def _seconds(folders: dict[str, Path], inputs: dict[str, Arrays]) -> dict[str, d
     return found
 
 
-def _call(run: Run, function: str, inputs: Arrays) -> Callable[[], object]:
+def _call(run: Runner, function: str, inputs: Arrays) -> Callable[[], object]:
     return lambda: run(function, inputs)
 
 

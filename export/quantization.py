@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from keras_ae.export.parity import Arrays
 from keras_ae.export.to_onnx import IR_VERSION, nodes_of
 
 from keras_ae.layers.detection import EXACT
@@ -22,8 +23,7 @@ _WORTH_TERMS = 64
 _WITH_WEIGHTS = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 _BETWEEN = ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Reshape", "Transpose", "Flatten")
 
-Arrays = dict[str, np.ndarray]
-Convert = Callable[[Any, dict[str, np.ndarray]], Any]
+Convert = Callable[[Any, Arrays], Any]
 """From a float32 graph and inputs of its function to the graph in another precision."""
 
 

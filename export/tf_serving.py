@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_ae import artifact, protos, runtime
 from keras_ae.errors import InputError
-from keras_ae.signatures import DEFAULT, signatures
+from keras_ae.signatures import DEFAULT
 
 _SAVED_MODEL = "saved_model/1/"
 _WARM_UP = "assets.extra/tf_serving_warmup_requests"
@@ -87,24 +87,15 @@ def _add_default(file: Path) -> None:
 
 def _warm_up(model: runtime.Model, name: str) -> Iterator[Any]:
     """Requests of one row and of several for every signature, on the model's own samples."""
-    known = signatures(model.manifest)
-    for function, sides in {**known, "serving_default": known[DEFAULT]}.items():
-        size = sum(np.dtype(of["dtype"]).itemsize * int(np.prod(of["shape"])) for of in sides["inputs"].values())
+    for function in (*model.signatures, "serving_default"):
+        known = DEFAULT if function == "serving_default" else function
+        taken = model.signatures[known]["inputs"]
+        size = sum(np.dtype(of["dtype"]).itemsize * int(np.prod(of["shape"])) for of in taken.values())
         for rows in sorted({min(rows, max(1, _WARM_UP_BYTES // size)) for rows in _WARM_UP_ROWS}):
-            inputs = {key: _example(model, key, of, rows) for key, of in sides["inputs"].items()}
+            inputs = {next(iter(taken)): model.example(known, rows)}
+            if "label" in taken:
+                inputs["label"] = np.full(rows, -1, taken["label"]["dtype"])
             yield protos.predict_request(name, None, function, inputs)
-
-
-def _example(model: runtime.Model, name: str, of: dict[str, Any], rows: int) -> np.ndarray:
-    if name == "label":
-        return np.full(rows, -1, of["dtype"])
-    if name != "x":
-        return np.random.default_rng(0).standard_normal((rows, *of["shape"]), dtype=np.float32)
-    x = model.generate(rows, seed=0)
-    if of["dtype"] == "float32":
-        return x
-    limits = np.iinfo(of["dtype"])
-    return np.clip(np.rint(x), limits.min, limits.max).astype(of["dtype"])
 
 
 def _write_config(out: Path, version: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import tf2onnx
 from keras_ae.export.graphs import Graph
-from keras_ae.export.parity import Reference
+from keras_ae.export.parity import Arrays, Reference, Runner
 from onnx import external_data_helper
 
 from keras_ae.errors import ExportError
@@ -141,9 +141,14 @@ def verify_onnx(folder: Path, reference: Reference) -> dict[str, dict[str, float
         except Exception as error:  # neither library has a base class for what it refuses
             raise ExportError(f"ONNX {name} does not load: {type(error).__name__}: {error}") from error
 
-    def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        session = sessions[name]
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs), strict=True))
+    return reference.compare("ONNX", runner(sessions))
 
-    return reference.compare("ONNX", run)
+
+def runner(sessions: dict[str, Any]) -> Runner:
+    """Runs functions in sessions of ONNX Runtime, by name."""
+
+    def run(name: str, inputs: Arrays) -> Arrays:
+        names = [output.name for output in sessions[name].get_outputs()]
+        return dict(zip(names, sessions[name].run(names, inputs), strict=True))
+
+    return run

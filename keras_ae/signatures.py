@@ -11,10 +11,7 @@ Signatures = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
 def signatures(manifest: dict[str, Any]) -> Signatures:
-    """The signatures that a manifest holds, or those that follow from the rest of it where there are none."""
-    held: Signatures | None = manifest.get("signatures")
-    if held is not None:
-        return held
+    """The signatures of the functions that a manifest names."""
     x = {"shape": list(manifest["input"]["shape"]), "dtype": manifest["input"]["dtype"]}
     x_hat, z, row = _float32(manifest["input"]["shape"]), _float32(manifest["latent_shape"]), _float32([])
     noise = _float32([manifest.get("epsilon_dim", math.prod(manifest["latent_shape"]))])
