@@ -48,6 +48,13 @@ def test_noise_tells_nothing_and_the_same_seed_gives_the_same():
     assert (first.mig, first.disentanglement) == (second.mig, second.disentanglement)
 
 
+def test_a_factor_of_which_the_forests_see_one_value_has_no_latent():
+    rare = np.arange(200) == np.random.default_rng(0).permutation(200)[-1]
+    found = disentanglement(RNG.normal(size=(200, 2)), rare[:, None])
+    assert (found.importance == 0).all()
+    assert (found.disentanglement, found.completeness) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("z", "factors", "said"),
     [

@@ -67,6 +67,22 @@ def test_calibrated_rmse_is_the_gaussian_log_likelihood_at_its_best_noise():
     assert value < min(nll(best * 0.99), nll(best * 1.01))
 
 
+def test_of_missing_values_neither_error_nor_likelihood_counts():
+    x, x_hat = RNG.normal(size=(2, 8, 11)).astype("float32")
+    x[::2, :7] = np.nan
+    error = np.square(x - x_hat)
+    of_rows = [np.sqrt(row[~np.isnan(row)].mean()) for row in error]
+    rmse = np.sqrt(np.nanmean(error))
+    np.testing.assert_allclose(term(RMSELoss(skip_missing=True), x, x_hat), rmse, **FLOAT32)
+    by_row = RMSELoss(reduction="sample", skip_missing=True)
+    np.testing.assert_allclose(term(by_row, x, x_hat), np.mean(of_rows), **FLOAT32)
+    log_p = stats.norm(x_hat, rmse).logpdf(x)
+    calibrated = RMSELoss(calibrated=True, skip_missing=True)
+    np.testing.assert_allclose(term(calibrated, x, x_hat), -np.nansum(log_p) / 8, **FLOAT32)
+    calibrated.set_noise(rmse**2)
+    np.testing.assert_allclose(calibrated.log_prob(x, x_hat), np.nansum(log_p, axis=1), rtol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{}, {"reduction": "sample"}, {"calibrated": True}])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-10, 1.0, 1e15])
 def test_rmse_gradient_is_finite_also_where_x_is_x_hat(options, size):

@@ -101,6 +101,18 @@ def test_negative_binomials():
     np.testing.assert_allclose(NegativeBinomialLoss(zero_inflated=True).mean(params), (1 - zero) * m, rtol=1e-5)
 
 
+def test_negative_binomials_of_large_counts_and_those_that_are_nearly_poisson():
+    log_m, log_r = (part.ravel().astype("float32") for part in np.meshgrid([1.0, 8.0, 14.0], [0.0, 8.0, 20.0]))
+    m, r = np.exp(log_m.astype("float64")), np.exp(log_r.astype("float64"))
+    layer, params = NegativeBinomialLoss(), tf.Variable(np.stack([log_m, log_r], axis=-1)[None])
+    for x in (np.zeros_like(m), np.round(m), np.round(1.01 * m)):
+        with tf.GradientTape() as tape:
+            log_p = layer.log_prob_of_features(tf.constant(x[None], "float32"), params)
+        np.testing.assert_allclose(log_p[0], stats.nbinom(r, r / (r + m)).logpmf(x), **FLOAT32)
+        slopes = tape.gradient(log_p, params)[0, -3:-1]  # those of a Poisson distribution, which has no r
+        np.testing.assert_allclose(slopes, np.stack([x - m, 0 * m], axis=-1)[-3:-1], rtol=1e-4, atol=0.02)
+
+
 LAYERS = [
     BernoulliLoss(),
     GaussianLoss(),

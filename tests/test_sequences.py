@@ -131,6 +131,7 @@ def test_losses_count_the_steps_that_are_there_alone():
         for layer in (rmse, length, nll):
             layer(f, params)
         assert float(rmse.losses[0]) == pytest.approx(math.sqrt(error.mean()), rel=1e-5)
+        np.testing.assert_allclose(rmse.log_prob(f, params), nll.log_prob(f, params), rtol=1e-5)  # of a variance of 1
         if steps == STEPS + 4:
             continue
         of_values = 0.5 * (error + math.log(2 * math.pi)).sum() / 16

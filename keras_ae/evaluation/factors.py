@@ -25,8 +25,9 @@ class Disentanglement:
         disentanglement: whether a latent is important to one factor alone, mean over latents by their importance.
         completeness: whether one latent alone is important to a factor, mean over factors.
         informativeness: accuracy of the factors from z on held-out rows, mean over factors.
-        importance: (latents, factors), of random forests; each factor's sum to 1. These and the three before are
-            Eastwood and Williams 2018, "A framework for the quantitative evaluation of disentangled representations".
+        importance: (latents, factors), of random forests; each factor's sum to 1, or are 0 where the rows that a forest
+            learns from have one value of it. These and the three before are Eastwood and Williams 2018, "A framework
+            for the quantitative evaluation of disentangled representations".
         information: (latents, factors), mutual information in nats.
     """
 
@@ -70,7 +71,7 @@ def disentanglement(z: np.ndarray, factors: np.ndarray, seed: int = 0) -> Disent
     whole = 1.0 - _relative_entropy(importance, axis=0)
     return Disentanglement(
         mig=float(np.mean((ordered[-1] - ordered[-2]) / entropy)),
-        disentanglement=float(np.average(apart, weights=of_latent)),
+        disentanglement=float(apart @ of_latent / max(of_latent.sum(), 1e-30)),
         completeness=float(whole.mean()),
         informativeness=float(np.mean(accuracy)),
         importance=importance,

@@ -17,6 +17,7 @@ from keras_ae.data.schema import Schema
 from keras_ae.layers.draws import uniform
 from keras_ae.layers.latents import bound_log_var, log_normal
 from keras_ae.layers.likelihoods import Likelihood
+from keras_ae.layers.losses import over_known
 
 
 class Incomplete(keras.layers.Layer):
@@ -221,7 +222,7 @@ class ColumnLoss(Likelihood):
         squares = ops.where(known, ops.square(ops.where(known, numbers, expected) - expected), 0.0)
         count = ops.maximum(ops.sum(ops.cast(known, "float32"), axis=0), 1.0)
         log_var = ops.maximum(ops.log(ops.sum(squares, axis=0) / count + np.float32(1e-30)), _LEAST_LOG_VAR)
-        return self.over_known(x, lambda x: self._log_prob(x, ops.cast(params, "float32"), log_var))
+        return over_known(x, lambda x: self._log_prob(x, ops.cast(params, "float32"), log_var))
 
     def _log_prob(self, x: Any, params: Any, log_variances: Any) -> Any:
         (x_numbers, x_flags, x_levels), (numbers, flags, levels) = self._parts(x), self._parts(params)

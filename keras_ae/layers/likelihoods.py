@@ -6,7 +6,6 @@ nothing (Mattei and Frellsen 2019, "MIWAE", equation 4).
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -14,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ae.layers.latents import bound_log_var, log_normal
-from keras_ae.layers.losses import LossLayer, check_same_shape
+from keras_ae.layers.losses import LossLayer, check_same_shape, over_known
 
 
 class Likelihood(LossLayer, ABC):
@@ -49,20 +48,11 @@ class Likelihood(LossLayer, ABC):
 
     def log_prob(self, x: Any, params: Any) -> Any:
         """log p(x) of each row: (batch,), nats."""
-        return self.over_known(x, lambda x: self.log_prob_of_features(x, ops.cast(params, "float32")))
+        return over_known(x, lambda x: self.log_prob_of_features(x, ops.cast(params, "float32")))
 
     def log_prob_at_mean(self, x: Any, params: Any) -> Any:
         """What tells whether a model is better than another, where z is the posterior's mean: (batch,), nats."""
         return self.log_prob(x, params)
-
-    @staticmethod
-    def over_known(x: Any, log_prob_of_features: Callable[[Any], Any]) -> Any:
-        """The sum over features of x that are not NaN: (batch,)."""
-        x = ops.cast(x, "float32")
-        missing = ops.isnan(x)  # of other conditions tf2onnx makes a sum of products, and 0 * NaN is NaN
-        # The inner `where` keeps NaN out of the gradient too.
-        log_p = log_prob_of_features(ops.where(missing, ops.zeros_like(x), x))
-        return ops.sum(ops.where(missing, ops.zeros_like(log_p), log_p), axis=tuple(range(1, len(x.shape))))
 
     def call(self, x: Any, params: Any, training: bool = False) -> Any:
         check_same_shape(type(self).__name__, ("x", "params"), x, params if self.parameters == 1 else params[..., 0])
@@ -289,10 +279,12 @@ class NegativeBinomialLoss(Likelihood):
         return mean * ops.sigmoid(-(params[..., 2] - 2.0)) if self.zero_inflated else mean
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
-        log_m, log_r = bound_log_var(params[..., 0]), bound_log_var(params[..., 1])
-        r, log_total = ops.exp(log_r), ops.logaddexp(log_m, log_r)
-        log_p = tf.math.lgamma(x + r) - tf.math.lgamma(r) - tf.math.lgamma(x + 1.0)
-        log_p += r * (log_r - log_total) + x * (log_m - log_total)
+        # In float64: where r or x is large, float32 leaves no digit of these differences.
+        log_m, log_r = (ops.cast(bound_log_var(params[..., i]), "float64") for i in (0, 1))
+        n, r, log_total = ops.cast(x, "float64"), ops.exp(log_r), ops.logaddexp(log_m, log_r)
+        log_p = tf.math.lgamma(n + r) - tf.math.lgamma(r) - tf.math.lgamma(n + 1.0)
+        log_p += r * (log_r - log_total) + n * (log_m - log_total)
+        log_p = ops.cast(log_p, "float32")
         if not self.zero_inflated:
             return log_p
         logit = params[..., 2] - 2.0  # starts at 12 % of zeros

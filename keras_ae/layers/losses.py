@@ -5,12 +5,13 @@ show each term by name. Deployed graphs are built anew from the submodels and ne
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from keras_ae.layers.latents import bound_log_var, gaussian_kl
+from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
 from keras_ae.replicas import LossesOfReplica, global_mean
 
 _Q_FLOOR = 1e-7
@@ -76,6 +77,15 @@ def check_same_shape(layer: str, names: tuple[str, str], a: Any, b: Any) -> None
         )
 
 
+def over_known(x: Any, log_prob_of_features: Callable[[Any], Any]) -> Any:
+    """The sum of log p over the features of float32 x that are not NaN: (batch,)."""
+    x = ops.cast(x, "float32")
+    missing = ops.isnan(x)  # of other conditions tf2onnx makes a sum of products, and 0 * NaN is NaN
+    # The inner `where` keeps NaN out of the gradient too.
+    log_p = log_prob_of_features(ops.where(missing, ops.zeros_like(x), x))
+    return ops.sum(ops.where(missing, ops.zeros_like(log_p), log_p), axis=tuple(range(1, len(x.shape))))
+
+
 @keras.saving.register_keras_serializable(package="keras_ae")
 class RMSELoss(LossLayer):
     """Root mean squared error between x and AE(x), equation 3: `weight * sqrt(mean((x - x_hat)^2))`.
@@ -90,7 +100,8 @@ class RMSELoss(LossLayer):
             all features, `D log RMSE + D/2 (1 + log 2 pi)` nats per sample for D features. With GaussianKLLoss this is
             the negative ELBO, with nothing to tune (Rybkin, Daniilidis and Levine 2021, "Simple and effective VAE
             training with calibrated decoders", section 3).
-        skip_missing: leave out values of x that are NaN; the mean is over the others.
+        skip_missing: leave out values of x that are NaN; the mean is over the others, and D is how many a row has of
+            them in the mean.
 
     Raises:
         ValueError: for an unknown reduction, for calibrated noise per sample, for shapes that differ.
@@ -129,11 +140,8 @@ class RMSELoss(LossLayer):
         self.variance.assign(max(mse, _RMSE_FLOOR**2))
 
     def log_prob(self, x: Any, x_hat: Any) -> Any:
-        """log N(x; x_hat, variance) of each row: (batch,), nats."""
-        axes = tuple(range(1, len(x.shape)))
-        error = ops.sum(ops.square(ops.cast(x, "float32") - ops.cast(x_hat, "float32")), axis=axes)
-        features = math.prod(x.shape[1:])
-        return -0.5 * error / self.variance - features / 2 * (ops.log(self.variance) + math.log(2 * math.pi))
+        """log N(x; x_hat, variance) of each row, of its values that are not NaN: (batch,), nats."""
+        return over_known(x, lambda x: log_normal(x, ops.cast(x_hat, "float32"), ops.log(self.variance)))
 
     def call(self, x: Any, x_hat: Any) -> Any:
         check_same_shape("RMSELoss", ("x", "x_hat"), x, x_hat)
@@ -142,16 +150,15 @@ class RMSELoss(LossLayer):
             known = ops.cast(ops.equal(given, given), "float32")
             given = ops.where(known > 0, given, ops.cast(x_hat, "float32"))
         error = ops.square(given - ops.cast(x_hat, "float32"))
-        if self.calibrated:
-            features = math.prod(x.shape[1:])
-            mse = ops.maximum(global_mean(error), _RMSE_FLOOR**2)
-            self.add_term(features / 2 * (ops.log(mse) + 1 + math.log(2 * math.pi)), x)
-            return x_hat
         by_batch = self.reduction == "batch"
         mean = global_mean if by_batch else lambda of: ops.mean(of, axis=tuple(range(1, len(x.shape))))
-        mse = mean(error)
-        if self.skip_missing:
-            mse = mse / ops.maximum(mean(known), 1e-30)
+        share = ops.maximum(mean(known), 1e-30) if self.skip_missing else 1.0
+        mse = mean(error) / share
+        if self.calibrated:
+            features = share * math.prod(x.shape[1:])
+            mse = ops.maximum(mse, _RMSE_FLOOR**2)
+            self.add_term(features / 2 * (ops.log(mse) + 1 + math.log(2 * math.pi)), x)
+            return x_hat
         # The root's derivative is infinite at 0; the inner `where` keeps that branch out of the gradient too.
         positive = ops.not_equal(mse, 0)  # or NaN, which must not pass for 0
         root = ops.where(positive, ops.sqrt(ops.where(positive, mse, 1.0)), 0.0)

@@ -183,6 +183,10 @@ class SequenceRMSELoss(RMSELoss):
         """The expected features."""
         return mean_of_features(params)
 
+    def log_prob(self, x: Any, params: Any) -> Any:
+        """log p of the values that are there, and of the length: (batch,), nats."""
+        return super().log_prob(x[..., :-1], params[..., :-1]) + log_prob_of_length(x[..., -1], params[..., -1])
+
     def call(self, x: Any, params: Any) -> Any:
         super().call(x[..., :-1], params[..., :-1])
         return params
