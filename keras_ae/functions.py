@@ -12,6 +12,7 @@ from keras_ae.composition import mean_of, one_hot
 from keras_ae.layers import Incomplete, SequenceScaling
 from keras_ae.layers.detection import EXACT
 from keras_ae.layers.neighbours import limited
+from keras_ae.priors.mixture import log_joint
 
 FUNCTIONS = ("encode", "decode", "reconstruct", "score", "explain", "classify", "generate")
 BATCH = 1024
@@ -175,7 +176,7 @@ class _BayesRule(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         scaled, mean = inputs
         flat = ops.reshape(ops.cast(mean, "float32"), (-1, self.prior.latent_dim))
-        logits = self.prior.class_log_prob(flat) + self.prior.class_log_frequency()
+        logits = log_joint(self.prior, flat)
         if self.decoder is None:
             return logits
         classes = self.prior.classes

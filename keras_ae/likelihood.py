@@ -23,6 +23,7 @@ from keras_ae.layers import (
     StudentTLoss,
     UnitInterval,
 )
+from keras_ae.priors.mixture import log_joint
 
 _NUMBERS = 1 << 21
 """Numbers of reconstructions, or of the prior's components, that are held at once."""
@@ -118,7 +119,7 @@ def log_likelihood(
             prior = _log_prior_of_training(model, log_p) if trained else model.prior.log_prob
             joint = _log_x(model, x_all, flat, None) + prior(flat)
         else:
-            every = _log_prior(model, flat)  # log p(z, y)
+            every = log_joint(model.prior, flat)
             if model.conditional:
                 every += tf.stack([_log_x(model, x_all, flat, i) for i in range(classes)], axis=-1)
             wanted = tf.repeat(asked, count)[:, None]
@@ -258,8 +259,3 @@ def _log_prior_of_training(model: Any, of_latent: Any) -> Callable[[Any], Any]:
     """A prior that was learned beside the latent layer, or what that layer says of its draw."""
     learned = [term.log_estimate for term in model.regularizers if hasattr(term, "log_estimate")]
     return learned[0] if learned else lambda z: of_latent
-
-
-def _log_prior(model: Any, z: Any) -> Any:
-    """log p(z, y): (batch, classes)."""
-    return model.prior.class_log_prob(z) + model.prior.class_log_frequency()

@@ -262,7 +262,7 @@ def _built(
     if getattr(model.scaling, "non_negative", False) and (x < 0).any():
         row, *column = (int(i) for i in np.argwhere(x < 0)[0])
         raise InputError(
-            f"Recipe {recipe!r} takes distributions, values of at least 0. "
+            f"Recipe {recipe!r} takes values of at least 0. "
             f"Received: {x[(row, *column)]} in row {row}, column {tuple(column)}."
         )
     return model

@@ -64,10 +64,13 @@ class Novelty:
 
     def left_out(self, rows: np.ndarray) -> tuple[Neighbours, dict[str, Number]]:
         """What `measure` gives for the training rows of these indices (rows,), each left out of X in its turn."""
-        return self._measure(self._train[rows], self._neighbours(self._train[rows], rows, rows[:, None]), rows[:, None])
+        return self.measure(self._train[rows], rows, rows[:, None])
 
-    def measure(self, candidate: np.ndarray, rows: np.ndarray) -> tuple[Neighbours, dict[str, Number]]:
-        """Neighbours and numbers of candidates (rows, n); `rows` says which rows they are.
+    def measure(
+        self, candidate: np.ndarray, rows: np.ndarray, exclude: np.ndarray | None = None
+    ) -> tuple[Neighbours, dict[str, Number]]:
+        """Neighbours and numbers of candidates (rows, n); `rows` says which rows they are, `exclude` (rows, any number)
+        which training rows are not in X for each.
 
         `c_t`: data-copying test (Meehan et al. 2020, section 4): mean over k-means cells of the Mann-Whitney z that
         candidates are farther from X than reference rows; about 0 for real rows, far below for copies.
@@ -78,18 +81,11 @@ class Novelty:
         a held-out row: 0.5 for real rows, 1 for copies. Unlike the three above, it doesn't take smooth rows for copies.
         `copied`: share of candidates whose ratio is as low as in 1 % of held-out rows.
         """
-        return self._measure(candidate, self._neighbours(candidate, rows), np.empty((len(candidate), 0), "int64"))
-
-    def _neighbours(self, candidate: np.ndarray, rows: np.ndarray, exclude: np.ndarray | None = None) -> Neighbours:
-        index, distance = nearest(candidate, self._train, exclude)
-        return Neighbours(rows, index, distance, nearest(candidate, self._reference)[1])
-
-    def _measure(
-        self, candidate: np.ndarray, found: Neighbours, exclude: np.ndarray
-    ) -> tuple[Neighbours, dict[str, Number]]:
+        found = self._neighbours(candidate, rows, exclude)
         distance, ratio = found.distance, found.ratio()
         cell = self._cells.predict(candidate)
-        not_counted = np.concatenate([found.index[:, None], exclude], axis=1)
+        itself = found.index[:, None]
+        not_counted = itself if exclude is None else np.concatenate([itself, exclude], axis=1)
         own = nearest(self._train[found.index], self._train, not_counted)[1]
         typical = float(np.median(self._reference_distance))
         n = len(candidate)
@@ -103,6 +99,10 @@ class Novelty:
             "copied": proportion(ratio <= self._rare_ratio),
         }
         return found, numbers
+
+    def _neighbours(self, candidate: np.ndarray, rows: np.ndarray, exclude: np.ndarray | None = None) -> Neighbours:
+        index, distance = nearest(candidate, self._train, exclude)
+        return Neighbours(rows, index, distance, nearest(candidate, self._reference)[1])
 
     def _c_t(self, distance: np.ndarray, cell: np.ndarray) -> float:
         z, weights = [], []

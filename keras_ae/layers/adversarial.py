@@ -70,9 +70,8 @@ class _Adversary(LossLayer):
         self.critic = Critic(self.hidden, name="critic")
         self.critic_tracker = keras.metrics.Mean(name=f"{self.name}_critic")
 
-    def build_critic(self, shape: Sequence[int | None]) -> None:
-        """Makes the critic of rows of a shape (batch, ...)."""
-        self.critic.build((None, math.prod(int(n or 1) for n in shape[1:])))
+    def build(self, rows_shape: Any) -> None:
+        self.critic.build((None, math.prod(rows_shape[1:])))
 
     def train_critic(self, real: Any, fake: Any) -> None:
         """Adds the critic's cross-entropy, nats, on rows that keep their gradient."""
@@ -101,9 +100,6 @@ class AdversarialPriorLoss(_Adversary):
 
     reads = ("z",)
 
-    def build(self, z_shape: Any) -> None:
-        self.build_critic(z_shape)
-
     def call(self, z: Any) -> Any:
         rows = flat(z)
         self.train_critic(normal(ops.shape(rows), self.seed_generator), rows)
@@ -126,9 +122,6 @@ class DensityRatioTCLoss(_Adversary):
 
     reads = ("z",)
     term = "total_correlation"
-
-    def build(self, z_shape: Any) -> None:
-        self.build_critic(z_shape)
 
     def call(self, z: Any) -> Any:
         rows = flat(z)
@@ -153,9 +146,6 @@ class AdversarialReconstructionLoss(_Adversary):
     """
 
     reads = ("x", "x_hat")
-
-    def build(self, x_shape: Any, x_hat_shape: Any) -> None:
-        self.build_critic(x_hat_shape)
 
     def call(self, x: Any, x_hat: Any) -> Any:
         real, fake = flat(x), flat(x_hat)

@@ -13,16 +13,11 @@ from keras import ops
 
 from keras_ae.layers.draws import normal
 from keras_ae.layers.flows import HIDDEN, AutoregressiveFlow
-from keras_ae.layers.latents import bound_log_var, gaussian_kl, halves, log_normal, log_normal_of_rows
+from keras_ae.layers.latents import bounded, gaussian_kl, halves, log_normal, log_normal_of_rows
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import LossLayer
 from keras_ae.layers.perceptron import Perceptron
 from keras_ae.layers.ramp import Ramp
-
-
-def _float32(posterior: Any) -> tuple[Any, Any]:
-    mean, log_var = (ops.cast(part, "float32") for part in posterior)
-    return mean, bound_log_var(log_var)
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -72,13 +67,13 @@ class ImportanceWeightedLoss(LossLayer):
             self.likelihood.tracker.update_state(nll, sample_weight=ops.cast(rows, "float32"))
             self.add_term(nll, x)
             return params
-        mean, log_var = _float32(posterior)
+        mean, log_var = bounded(*posterior)
         k = ops.shape(z)[0] // rows
         z = ops.cast(z, "float32")
         mean, log_var, x_all = (ops.repeat(part, k, axis=0) for part in (mean, log_var, x))
-        zeros, log_p = ops.zeros_like(z), self.log_prob(x_all, params)
+        log_p = self.log_prob(x_all, params)
         self.likelihood.tracker.update_state(-ops.mean(log_p), sample_weight=ops.cast(rows, "float32"))
-        log_w = log_p + log_normal_of_rows(z, zeros, zeros) - log_normal_of_rows(z, mean, log_var)
+        log_w = log_p + log_normal_of_rows(z) - log_normal_of_rows(z, mean, log_var)
         bound = ops.logsumexp(ops.reshape(log_w, (rows, k)), axis=1) - ops.log(ops.cast(k, "float32"))
         self.add_term(-ops.mean(bound), x)
         return params
@@ -130,7 +125,7 @@ class _LearnedPrior(WarmedUpLoss, ABC):
         return self.log_prob(z)
 
     def call(self, posterior: Any, z: Any, training: bool = False) -> Any:
-        mean, log_var = _float32(posterior)
+        mean, log_var = bounded(*posterior)
         z32 = ops.cast(z, "float32")
         kl = ops.mean(log_normal_of_rows(z32, mean, log_var) - self.log_prob(z32))
         self.add_term(kl, z, self.ramp(training))
@@ -178,7 +173,7 @@ class VampPriorLoss(_LearnedPrior):
         self.borrow("_encoder", encoder)
 
     def log_prob(self, z: Any) -> Any:
-        mean, log_var = _float32(self._encoder(ops.convert_to_tensor(self.inputs), training=False))
+        mean, log_var = bounded(*self._encoder(ops.convert_to_tensor(self.inputs), training=False))
         each = ops.sum(log_normal(ops.expand_dims(z, 1), mean[None], log_var[None]), axis=-1)
         return ops.logsumexp(each, axis=1) - math.log(self.components)
 
@@ -241,8 +236,7 @@ class HierarchicalPriorLoss(_LearnedPrior):
     def log_estimate(self, z: Any) -> Any:
         """log p(z | u) p(u) / q(u | z) at a draw u."""
         u, mean, log_var = self._draw(z)
-        zeros = ops.zeros_like(u)
-        log_ratio = log_normal_of_rows(u, zeros, zeros) - log_normal_of_rows(u, mean, log_var)
+        log_ratio = log_normal_of_rows(u) - log_normal_of_rows(u, mean, log_var)
         return log_normal_of_rows(z, *halves(self.down(u))) + log_ratio
 
     def get_config(self) -> dict[str, Any]:
@@ -303,7 +297,7 @@ class FlowPriorLoss(_LearnedPrior):
 
     def log_prob(self, z: Any) -> Any:
         u, log_det = self.flow.transform(z)
-        return log_normal_of_rows(u, ops.zeros_like(u), ops.zeros_like(u)) + log_det
+        return log_normal_of_rows(u) + log_det
 
     def get_config(self) -> dict[str, Any]:
         config = {"steps": self.steps, "hidden": self.hidden, "of_decoder": self.of_decoder}

@@ -125,6 +125,4 @@ class LogarithmicPool(keras.layers.Layer):
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "opinions": self.opinions}
+        return {**super().get_config(), "opinions": self.opinions}

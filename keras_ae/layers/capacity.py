@@ -30,8 +30,7 @@ class CapacityKLLoss(GaussianKLLoss):
     ) -> None:
         if not capacity > 0 or steps < 1:
             raise ValueError(f"`capacity` must be positive and `steps` at least 1. Received: {capacity} and {steps}.")
-        kwargs.pop("free_bits", None)
-        super().__init__(weight, name=name or "kl_gap", **kwargs)
+        super().__init__(weight, 0.0, name or "kl_gap", **kwargs)
         self.capacity, self.steps = float(capacity), int(steps)
         self.ramp = Ramp(self, self.steps)
 

@@ -142,10 +142,8 @@ class VectorQuantizer(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
         options = {"codes": self.codes, "code_dim": self.code_dim, "stages": self.stages, "ema": self.ema}
-        return {**config, **options, "decay": self.decay, "revive": self.revive, "seed": self.seed}
+        return {**super().get_config(), **options, "decay": self.decay, "revive": self.revive, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -241,10 +239,8 @@ class GumbelSoftmax(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
         return {
-            **config,
+            **super().get_config(),
             "categories": self.categories,
             "temperature": self.initial_temperature,
             "seed": self.seed,

@@ -97,9 +97,7 @@ class ColumnScaling(Incomplete):
         return keras.KerasTensor((x.shape[0], *(self.raw_shape if inverse else (self.layout.size,))), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "schema": self.schema.describe()}
+        return {**super().get_config(), "schema": self.schema.describe()}
 
 
 def with_zero(x: Any) -> Any:
@@ -157,9 +155,7 @@ class Filled(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "hides": self.hides, "rate": self.rate, "seed": self.seed}
+        return {**super().get_config(), "hides": self.hides, "rate": self.rate, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")

@@ -110,9 +110,7 @@ class ColumnDraws(keras.layers.Layer):
         return keras.KerasTensor((mean.shape[0], len(self.schema.columns)), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "schema": self.schema.describe(), "draws": self.draws}
+        return {**super().get_config(), "schema": self.schema.describe(), "draws": self.draws}
 
 
 def _uniform(noise: Any) -> Any:

@@ -59,6 +59,4 @@ class AutoregressiveFlow(keras.layers.Layer):
         return z_shape
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "steps": self.steps, "hidden": self.hidden}
+        return {**super().get_config(), "steps": self.steps, "hidden": self.hidden}

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_ae.layers.bounds import WARM_UP, WarmedUpLoss
 from keras_ae.layers.draws import normal
-from keras_ae.layers.latents import Sampling, bound_log_var, gaussian_kl, halves, log_normal_of_rows
+from keras_ae.layers.latents import Sampling, bounded, gaussian_kl, halves, log_normal_of_rows
 from keras_ae.layers.perceptron import Perceptron
 
 
@@ -90,7 +90,7 @@ class LadderSampling(Sampling):
         """The layers from u_L down to z; the value of each is drawn with noise (batch, `noise_dim`), or the mean of its
         posterior.
         """
-        said = [(ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32")))]
+        said = [bounded(mean, log_var)]
         for up in self.up:
             said.append(halves(up(ops.concatenate(said[-1], axis=-1))))
         zeros = ops.zeros_like(said[-1][0])
@@ -120,8 +120,7 @@ class LadderSampling(Sampling):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for inherited in ("samples", "autocast"):
-            config.pop(inherited, None)
+        config.pop("samples")
         return {**config, "top_dims": self.top_dims, "hidden": self.hidden}
 
 

@@ -33,15 +33,19 @@ def log_normal(z: Any, mean: Any, log_var: Any) -> Any:
     return -0.5 * (ops.square(z - mean) * ops.exp(-log_var) + log_var + math.log(2 * math.pi))
 
 
-def log_normal_of_rows(z: Any, mean: Any, log_var: Any) -> Any:
-    """The same of each row, summed over all axes but the first: (batch,)."""
+def log_normal_of_rows(z: Any, mean: Any = 0.0, log_var: Any = 0.0) -> Any:
+    """The same of each row, summed over all axes but the first, by default of N(0, I): (batch,)."""
     return ops.sum(log_normal(z, mean, log_var), axis=tuple(range(1, len(z.shape))))
+
+
+def bounded(mean: Any, log_var: Any) -> tuple[Any, Any]:
+    """Both in float32, and the log variance within its bounds."""
+    return ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
 
 
 def halves(both: Any) -> tuple[Any, Any]:
     """(batch, 2 n) as a mean and a log variance, each (batch, n), this within its bounds."""
-    mean, log_var = ops.split(both, 2, axis=-1)
-    return mean, bound_log_var(log_var)
+    return bounded(*ops.split(both, 2, axis=-1))
 
 
 def gaussian_kl(mean: Any, log_var: Any) -> Any:
@@ -93,7 +97,7 @@ class Sampling(keras.layers.Layer):
 
     def moments(self, mean: Any, log_var: Any) -> tuple[Any, Any]:
         """Mean and log variance of q(z | x), of what the encoder gives; each (batch, ...), float32."""
-        return ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
+        return bounded(mean, log_var)
 
     def draw(self, mean: Any, log_var: Any, noise: Any) -> tuple[Any, Any, Any]:
         """A draw z (batch, ...) of q(z | x) by noise, log q(z | x), and log p(z) where p(z) is N(0, I): (batch,) each,
@@ -101,8 +105,7 @@ class Sampling(keras.layers.Layer):
         """
         mean, log_var = self.moments(mean, log_var)
         z = mean + ops.exp(0.5 * log_var) * noise
-        zeros = ops.zeros_like(z)
-        return z, log_normal_of_rows(z, mean, log_var), log_normal_of_rows(z, zeros, zeros)
+        return z, log_normal_of_rows(z, mean, log_var), log_normal_of_rows(z)
 
     def compute_output_shape(self, posterior_shape: Any) -> Any:
         return posterior_shape[0]

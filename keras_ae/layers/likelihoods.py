@@ -136,8 +136,7 @@ class FeatureGaussianLoss(Likelihood):
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
         mean, raw = _two(params)
-        deviation = _positive(raw)
-        return -0.5 * (ops.square((x - mean) / deviation) + math.log(2 * math.pi)) - ops.log(deviation)
+        return log_normal(x, mean, 2.0 * ops.log(_positive(raw)))
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")

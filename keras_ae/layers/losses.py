@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_ae.layers.latents import bound_log_var, gaussian_kl, log_normal
+from keras_ae.layers.latents import bounded, gaussian_kl, log_normal
 from keras_ae.replicas import LossesOfReplica, global_mean
 
 _Q_FLOOR = 1e-7
@@ -61,9 +61,7 @@ class LossLayer(keras.layers.Layer):
         object.__setattr__(self, name, part)
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "weight": self.initial_weight}
+        return {**super().get_config(), "weight": self.initial_weight}
 
 
 def check_same_shape(layer: str, names: tuple[str, str], a: Any, b: Any) -> None:
@@ -241,8 +239,7 @@ class GaussianKLLoss(LossLayer):
     def per_latent(self, mean: Any, log_var: Any) -> Any:
         """The KL of each latent, mean over the batch: (...), nats."""
         check_same_shape("GaussianKLLoss", ("mean", "log_var"), mean, log_var)
-        m, v = ops.cast(mean, "float32"), bound_log_var(ops.cast(log_var, "float32"))
-        return ops.mean(gaussian_kl(m, v), axis=0)
+        return ops.mean(gaussian_kl(*bounded(mean, log_var)), axis=0)
 
     def call(self, posterior: Any) -> Any:
         mean, log_var = posterior

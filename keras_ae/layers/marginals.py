@@ -168,9 +168,7 @@ class Marginals(keras.layers.Layer):
         return keras.KerasTensor(said.shape, dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "schema": self.schema.describe(), "noisy": self.noisy}
+        return {**super().get_config(), "schema": self.schema.describe(), "noisy": self.noisy}
 
 
 def _replaced(x: Any, positions: Sequence[int], part: Any) -> Any:

@@ -35,11 +35,6 @@ class Fitted(keras.layers.Layer):
         for name, array in arrays.items():
             getattr(self, name).assign(np.asarray(array, "float32"))
 
-    def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return config
-
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Neighbours(Fitted):

@@ -45,6 +45,4 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "levels": self.levels}
+        return {**super().get_config(), "levels": self.levels}

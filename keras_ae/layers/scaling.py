@@ -72,11 +72,6 @@ class UnitInterval(keras.layers.Layer):
     def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
         return keras.KerasTensor(x.shape, dtype="float32")
 
-    def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return config
-
 
 @keras.saving.register_keras_serializable(package="keras_ae")
 class Binarize(UnitInterval):

@@ -55,15 +55,19 @@ class SequenceScaling(Incomplete):
         self.shift.assign(sequences.shift)
         self.scale.assign(sequences.scale)
 
+    @property
+    def sequences(self) -> Sequences:
+        """The statistics that were set."""
+        shift, scale = (tuple(float(v) for v in np.asarray(of)) for of in (self.shift, self.scale))
+        return Sequences(self.steps, self.names, shift, scale)
+
     def describe(self) -> dict[str, Any]:
-        """What `Sequences.of` reads, of the statistics that were set."""
-        statistics = ([float(v) for v in np.asarray(of)] for of in (self.shift, self.scale))
-        shift, scale = (tuple(of) for of in statistics)
-        return Sequences(self.steps, self.names, shift, scale).describe()
+        """What `Sequences.of` reads."""
+        return self.sequences.describe()
 
     def padded(self, x: Any) -> np.ndarray:
         """Series as rows (rows, steps, channels): `keras_ae.data.sequences.Sequences.padded`."""
-        return Sequences.of(self.describe()).padded(x)
+        return self.sequences.padded(x)
 
     @property
     def units(self) -> np.ndarray:
@@ -125,9 +129,7 @@ class SequenceScaling(Incomplete):
         return keras.KerasTensor((x.shape[0], self.steps, channels), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "steps": self.steps, "channels": list(self.names)}
+        return {**super().get_config(), "steps": self.steps, "channels": list(self.names)}
 
 
 def last_step(there: Any) -> Any:

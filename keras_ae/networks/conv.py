@@ -48,8 +48,7 @@ def conv_encoder(
         )(h)
         mask.shrink(2, f"conv_{i}")
         h = mask(h, f"conv_{i}")
-    features = keras.layers.Flatten(name="features")(h)
-    return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
+    return keras.Model(x, latent_head(x, h, latent_dim, gaussian, linear), name="encoder")
 
 
 def conv_decoder(

@@ -71,6 +71,8 @@ def latent_head(x: Any, features: Any, latent_dim: int, gaussian: bool, linear: 
     if features is None:
         z = keras.layers.Dense(latent_dim, name="linear")(flat)
     else:
+        if len(features.shape) > 2:
+            features = keras.layers.Flatten(name="features")(features)
         z = keras.layers.Dense(latent_dim, kernel_initializer=start, name="mean")(features)
         if linear:
             z = keras.layers.Add(name="z")([z, keras.layers.Dense(latent_dim, use_bias=False, name="linear")(flat)])

@@ -62,8 +62,7 @@ def resnet_encoder(
             h = residual_block(h, kernel_size, activation, f"block_{i}_{j}", mask=mask)
         h = mask(h, f"stage_{i}")
     h = mask(keras.layers.Activation(activation, name="activation")(h), "activation")
-    features = keras.layers.Flatten(name="features")(h)
-    return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
+    return keras.Model(x, latent_head(x, h, latent_dim, gaussian, linear), name="encoder")
 
 
 def resnet_decoder(

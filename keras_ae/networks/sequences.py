@@ -135,8 +135,7 @@ def tcn_encoder(
     h = CONV[1](filters, 1, name="widen")(reshaped(x, (steps, channels), "channels"))
     mask = Mask(x, padded)
     h = mask(_dilated(h, steps, kernel_size, activation, mask), "activation")
-    features = keras.layers.Flatten(name="features")(h)
-    return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
+    return keras.Model(x, latent_head(x, h, latent_dim, gaussian, linear), name="encoder")
 
 
 def tcn_decoder(

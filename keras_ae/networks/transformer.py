@@ -88,8 +88,7 @@ def transformer_encoder(
     mask.shrink(patch, "patches")
     h = _blocks(reshaped(h, (math.prod(h.shape[1:-1]), width), "tokens"), depth, heads, mask.steps)
     h = mask(h, "tokens")
-    features = keras.layers.Flatten(name="features")(h)
-    return keras.Model(x, latent_head(x, features, latent_dim, gaussian, linear), name="encoder")
+    return keras.Model(x, latent_head(x, h, latent_dim, gaussian, linear), name="encoder")
 
 
 def transformer_decoder(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.priors.flow import FEWEST_ROWS, FlowPrior
-from keras_ae.priors.mixture import MixturePrior, log_joint
+from keras_ae.priors.mixture import MixturePrior, log_prob_with
 
 _COMPONENTS = (1, 4, 16, 48, 128)
 """Of a mixture over all rows, and, divided among them, of the mixtures of classes."""
@@ -267,5 +267,5 @@ def _log_likelihood(layer: Any, z: np.ndarray, y: np.ndarray | None) -> np.ndarr
         z, y = z[y >= 0], y[y >= 0]
     rows = max(1, _EVALUATED // layer.numbers)
     starts = range(0, len(z), rows)
-    parts = [log_joint(layer, z[i : i + rows], None if y is None else y[i : i + rows]) for i in starts]
+    parts = [log_prob_with(layer, z[i : i + rows], None if y is None else y[i : i + rows]) for i in starts]
     return np.concatenate([np.asarray(part, "float64") for part in parts])

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_ae.layers.perceptron import Perceptron
-from keras_ae.priors.mixture import MixturePrior, log_joint
+from keras_ae.priors.mixture import MixturePrior, log_prob_with
 
 FEWEST_ROWS = 200
 """Rows for each dimension below which a flow is not tried: at 90 it fell behind mixtures on all data seen."""
@@ -104,7 +104,7 @@ class FlowPrior(keras.layers.Layer):
         def step(at: Any) -> None:
             with tf.GradientTape() as tape:
                 given = None if labels is None else tf.gather(labels, at)
-                loss = -tf.reduce_mean(log_joint(self, tf.gather(rows, at), given))
+                loss = -tf.reduce_mean(log_prob_with(self, tf.gather(rows, at), given))
             optimizer.apply(tape.gradient(loss, learned), learned)
 
         best, kept, waited = -np.inf, self.get_weights(), 0
@@ -113,7 +113,7 @@ class FlowPrior(keras.layers.Layer):
                 step(tf.constant(rng.integers(aside, len(z), size=_BATCH)))
             u, log_det = self.transform(rows)
             settle(np.asarray(u[aside:], "float64"), None if y is None else y[aside:])
-            judged = log_joint(self.base, u[:aside], None if y is None else y[:aside]) + log_det[:aside]
+            judged = log_prob_with(self.base, u[:aside], None if y is None else y[:aside]) + log_det[:aside]
             found = float(np.mean(judged))
             waited += 1
             if found > best:

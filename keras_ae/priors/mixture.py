@@ -156,9 +156,13 @@ class MixturePrior(keras.layers.Layer):
         return {**super().get_config(), **sizes, "diagonal": self.diagonal}
 
 
-def log_joint(prior: Any, z: Any, y: Any = None) -> Any:
+def log_joint(prior: Any, z: Any) -> Any:
+    """log p(z, y) of z (batch, n) for each class y: (batch, classes), nats."""
+    return prior.class_log_prob(z) + prior.class_log_frequency()
+
+
+def log_prob_with(prior: Any, z: Any, y: Any = None) -> Any:
     """log p(z, y) of z (batch, n) and indices of classes y (batch,), or without them log p(z): (batch,), nats."""
     if y is None:
         return prior.log_prob(z)
-    joint = prior.class_log_prob(z) + prior.class_log_frequency()
-    return ops.squeeze(ops.take_along_axis(joint, ops.expand_dims(y, -1), axis=-1), -1)
+    return ops.squeeze(ops.take_along_axis(log_joint(prior, z), ops.expand_dims(y, -1), axis=-1), -1)
