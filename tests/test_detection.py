@@ -56,6 +56,9 @@ def test_the_nearest_are_those_of_scikit_learn():
             Neighbours(3, 2, which)
 
 
+KERNELS = ((4, 2), (16, 1))
+
+
 def weighted_factor(bank, x, k, reached, power):
     """LOF with weights by a kernel, by loops over sorted distances."""
 
@@ -85,7 +88,7 @@ def test_the_local_outlier_factor_is_that_of_its_definition_and_one_inside_the_d
     layer.build()
     layer.fit(bank.astype("float32"))
     factors, around = (np.asarray(part) for part in layer(x.astype("float32")))
-    for factor, kernel in zip(factors.T, ((4, 2), (16, 1)), strict=True):
+    for factor, kernel in zip(factors.T, KERNELS, strict=True):
         np.testing.assert_allclose(factor, weighted_factor(bank, x, 16, *kernel), rtol=1e-3)
         assert 0.9 < np.median(factor) < 1.2
         assert factor[-1] == factor.max() > 3
@@ -211,15 +214,62 @@ def test_an_error_of_a_hundredth_counts_and_one_of_a_ten_thousandth_is_none():
         np.testing.assert_allclose(layer.variance, np.broadcast_to(variance, 4), rtol=1e-3)
 
 
-def test_held_out_rows_join_the_bank_once_they_have_standardized_the_measures():
-    parts = [RNG.normal(size=(120, n)).astype("float32") for n in (3, 3, 2)] + [RNG.normal(size=120).astype("float32")]
-    train, held_out, new = ([part[i : i + 40] for part in parts] for i in (0, 40, 80))
-    layer = AnomalyScore.fitted(train, held_out)
-    assert layer.rows == 80
-    bank = np.asarray(layer.nearest.bank) * np.asarray(layer.units)
-    np.testing.assert_allclose(bank, np.concatenate([train[0], held_out[0]]), rtol=1e-5)
-    scores = [float(np.mean(layer(rows)[0])) for rows in (held_out, new)]
-    assert scores[0] < scores[1] < 1.2  # a row is nearest to itself
+def weighted_squares(bank, x):
+    """Mean squared differences from 16 neighbours in each coordinate, by Epanechnikov's kernel."""
+    distance, index = NearestNeighbors(n_neighbors=16).fit(bank).kneighbors(x)
+    weight = 1.000001 - (distance / distance[:, -1:]) ** 2
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.einsum("rk,rkn->rn", weight, np.square(x[:, None] - bank[index]))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_score_is_that_of_its_definition_and_held_out_rows_join_the_bank_once_they_have_standardized_it(masked):
+    x, error = RNG.normal(size=(2, 180, 3)) * [1.0, 2.0, 0.5]
+    if masked:
+        x[::3, 1], x[::4, 2] = np.nan, np.nan
+    parts = [x, x + 0.2 * error, RNG.normal(size=(180, 2)), RNG.normal(size=180)]
+    parts[1][np.isnan(x)] = 3.0  # of no interest
+    parts = [part.astype("float32") for part in parts]
+    train, held_out, new = ([part[rows] for part in parts] for rows in np.split(np.arange(180), [60, 120]))
+    layer = AnomalyScore.fitted(train, held_out, masked=masked)
+
+    points = [np.nan_to_num(part[0].astype("float64")) for part in (train, held_out, new)]
+    squares = [np.square(part[0].astype("float64") - part[1]) for part in (train, held_out, new)]
+    units = points[0].std(axis=0) / np.sqrt(points[0].var(axis=0).mean())
+    variance = np.nanmean(squares[1], axis=0)
+    ranks = [0, 1, 4, 9]
+    to_neighbours = NearestNeighbors(n_neighbors=10).fit(points[0] / units).kneighbors(points[1] / units)[0][:, ranks]
+    near = 0.1 * np.median(to_neighbours, axis=0)
+
+    def measures(part, bank):
+        distance = NearestNeighbors(n_neighbors=10).fit(bank / units).kneighbors(points[part] / units)[0][:, ranks]
+        roots = bank / np.sqrt(units), points[part] / np.sqrt(units)
+        columns = [np.sqrt(np.nanmean(squares[part] / variance, axis=1) + 0.01)]
+        columns += [np.sqrt(1 + 2 * np.maximum(train[3].max() - (held_out, new)[part - 1][3], 0))]
+        columns += [*np.sqrt(distance**2 + near**2).T, *(weighted_factor(*roots, 16, *kernel) for kernel in KERNELS)]
+        return np.log(np.stack(columns, axis=1))
+
+    expected = measures(1, points[0])
+    lowest = np.quantile(expected, 0.01, axis=0)
+    raised = np.maximum(expected, lowest)
+    bank = np.concatenate(points[:2])
+    standard = (np.maximum(measures(2, bank), lowest) - raised.mean(axis=0)) / raised.std(axis=0)
+    added = np.logaddexp(0, standard) / 8
+
+    def share(part, floor=0.0):
+        return (part + floor) / (part + floor).sum(axis=1, keepdims=True)
+
+    floor = 0.01 * ~np.isnan(squares[2])
+    of_error = share(np.nan_to_num(squares[2] / variance), floor)
+    of_distance = share(weighted_squares(bank / np.sqrt(units), points[2] / np.sqrt(units)) / units)
+    of_density = share(of_distance * units)
+    of_measures = [of_error] * 2 + [of_distance] * 4 + [of_density] * 2
+    contributions = sum(added[:, [i]] * part for i, part in enumerate(of_measures))
+    assert layer.rows == 120
+    # The zeros of missing values are dithered where densities are compared.
+    tolerance = {"rtol": 1e-2, "atol": 1e-3} if masked else {"rtol": 2e-4, "atol": 2e-5}
+    np.testing.assert_allclose(layer(new)[0], added.sum(axis=1), **tolerance)
+    np.testing.assert_allclose(layer(new)[1], contributions, **tolerance)
 
 
 def test_more_than_256_features_are_compared_by_latents():

@@ -438,6 +438,13 @@ def test_features_share_a_unit_where_their_deviations_are_alike(rng):
     assert (of_alike.shared, of_apart.shared) == (True, False)
     np.testing.assert_allclose(of_alike.scale, np.sqrt(np.mean(alike.var(axis=0))), rtol=1e-4)
     np.testing.assert_allclose(of_apart.scale, apart.std(axis=0), rtol=1e-4)
+    # What moves by a millionth of its size or less is constant: the last digits of float32 are no scale.
+    step = np.tile([-1.0, 1.0], 250)
+    nearly = np.stack([30 + 30 * size * step for size in (1.5e-6, 0.7e-6, 0.0)], axis=1)
+    found = Units.fit(np.concatenate([apart, nearly], axis=1))
+    np.testing.assert_allclose(found.scale[3:], [45e-6, 1, 1], rtol=0.1)
+    same = Units.fit(np.concatenate([alike, nearly[:, 1:]], axis=1))
+    np.testing.assert_allclose(same.scale, of_alike.scale[0], rtol=1e-6)
 
 
 def test_what_is_not_defined_is_null_in_json():

@@ -80,6 +80,7 @@ def test_a_posterior_that_went_too_far_can_come_back():
         tape.watch(x)
         value = kl(x)
     assert (tape.gradient(value, x).numpy() > 0).all()
+    assert float(value) == float(kl(natural(3, 1000.0)))  # the largest concentration
 
 
 def test_one_number_is_no_direction():
