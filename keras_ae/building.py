@@ -14,7 +14,7 @@ from keras_ae.data.sequences import names_of
 from keras_ae.layers import CrossEntropyLoss, Filled, Marginals, Sampling
 from keras_ae.models import Autoencoder
 from keras_ae.networks import NETWORKS, classifier_head, conditional_decoder
-from keras_ae.parts import of_columns, of_sequences
+from keras_ae.parts import for_sequences, for_table
 from keras_ae.recipes import RECIPES, choose
 
 _LABEL_WEIGHT = 0.3
@@ -117,10 +117,10 @@ def build(
     for_network = {name: value for name, value in options.items() if name in network_options}
     parts = entry.family(shape, **{name: value for name, value in options.items() if name in entry.options})
     if schema is not None:
-        parts = of_columns(parts, schema)
+        parts = for_table(parts, schema)
     if sequences:
         names = names_of(raw_shape[1]) if isinstance(sequences, bool) else tuple(sequences)
-        parts = of_sequences(parts, raw_shape[0], names)
+        parts = for_sequences(parts, raw_shape[0], names)
     incomplete = schema is not None or bool(sequences)
     filled = [Filled(() if schema is None else layout(schema).hides, name="filled")] if incomplete else []
     fronts = [*filled, *([parts.front] if parts.front is not None else [])]

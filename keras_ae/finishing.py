@@ -13,12 +13,12 @@ from keras_ae.data.labels import UNKNOWN
 from keras_ae.functions import (
     LogPrior,
     before_marginals,
-    best_guess,
     comparable,
     in_batches,
-    of_rows,
     opinions,
     params_of,
+    reconstructed,
+    run_on_encoded,
 )
 from keras_ae.interface import standard_normal
 from keras_ae.layers import AnomalyScore, ColumnScaling, Proportions, RMSELoss, Sampling, SequenceScaling
@@ -33,15 +33,15 @@ _DRAWN_ROWS = 4_096
 
 def posterior(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`Autoencoder.posterior`."""
-    return _moments(model, _said(model, x))
+    return _moments(model, _posterior_params(model, x))
 
 
 def draw_latents(model: Any, x: np.ndarray, seed: int) -> np.ndarray:
     """`Autoencoder.draw_latents`."""
-    return _drawn(model, _said(model, x), seed)
+    return _drawn(model, _posterior_params(model, x), seed)
 
 
-def _said(model: Any, x: np.ndarray) -> list[np.ndarray]:
+def _posterior_params(model: Any, x: np.ndarray) -> list[np.ndarray]:
     """What the encoder says of rows, (mean, log_var) of a Sampling and otherwise z; each (rows, n)."""
     if not isinstance(model.latent, Sampling):
         return [model.encode(x).reshape(len(x), -1)]
@@ -49,7 +49,7 @@ def _said(model: Any, x: np.ndarray) -> list[np.ndarray]:
     def said(scaled: Any, _: Any) -> list[Any]:
         return [ops.cast(part, "float32") for part in model.encoder(scaled, training=False)]
 
-    return [part.reshape(len(x), -1) for part in of_rows(model, x, said)]
+    return [part.reshape(len(x), -1) for part in run_on_encoded(model, x, said)]
 
 
 def _moments(model: Any, said: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def prior_of(
         some, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
         x, held_out = x[rest], x[some]
         y, y_held_out = (None, None) if y is None else (np.asarray(y)[rest], np.asarray(y)[some])
-    said = _said(model, x)
+    said = _posterior_params(model, x)
     z, z_held_out = _drawn(model, said, seed), draw_latents(model, held_out, seed + 1)
     given = _moments(model, said) if keep_rows and len(said) > 1 else None
     return fit_prior(z, z_held_out, y, y_held_out, len(model.classes), not model.conditional, seed, given)
@@ -95,7 +95,7 @@ def fit_draws(model: Any, x: np.ndarray, y: np.ndarray | None, seed: int) -> Non
     """`Autoencoder.fit_draws`."""
     if isinstance(model.scaling, Proportions):
         some = x[:: math.ceil(len(x) / _TOTAL_ROWS)]
-        (p,) = of_rows(model, some, lambda scaled, mean: [best_guess(model, scaled, mean)])
+        (p,) = run_on_encoded(model, some, lambda scaled, mean: [reconstructed(model, scaled, mean)])
         model.scaling.set_totals(p, some)
     if model.draws is not None and np.isnan(x).any():
         _fit_missing(model, x, y, seed)
@@ -121,10 +121,10 @@ def detector_of(model: Any, x: np.ndarray, held_out: np.ndarray, keep_rows: bool
     """What `Autoencoder.fit_detector` puts in place."""
 
     def seen(scaled: Any, mean: Any) -> list[Any]:
-        return [*comparable(model, scaled, best_guess(model, scaled, mean)), mean, LogPrior(model.prior)(mean)]
+        return [*comparable(model, scaled, reconstructed(model, scaled, mean)), mean, LogPrior(model.prior)(mean)]
 
     kept = np.sort(np.random.default_rng(0).permutation(len(x))[:BANK])
-    train, unseen = (of_rows(model, part, seen) for part in (np.asarray(x)[kept], held_out))
+    train, unseen = (run_on_encoded(model, part, seen) for part in (np.asarray(x)[kept], held_out))
     masked = isinstance(model.scaling, SequenceScaling)
     columns = model.scaling.layout.column if isinstance(model.scaling, ColumnScaling) else None
     return AnomalyScore.fitted(train, unseen, keep_rows, masked, columns)
@@ -139,7 +139,7 @@ def calibrate(model: Any, x: np.ndarray, y: np.ndarray | None) -> None:
     if y is not None and model.classes:
         known = np.asarray(y) != UNKNOWN
         if known.any():
-            given = of_rows(model, x[known], lambda scaled, mean: opinions(model, scaled, mean))
+            given = run_on_encoded(model, x[known], lambda scaled, mean: opinions(model, scaled, mean))
             model.pool.fit(given, np.asarray(y)[known])
 
 

@@ -30,7 +30,7 @@ def functions_of(model: Any) -> dict[str, keras.Model]:
     graphs["decode"] = ([z, *([label] if model.conditional else [])], {"x": _raw(model, _decoded(model, z, label))})
     if model.classes:
         graphs["classify"] = (x, {"probability": ops.softmax(_logits(model, scaled, mean), axis=-1)})
-    x_hat = best_guess(model, scaled, mean)
+    x_hat = reconstructed(model, scaled, mean)
     graphs["reconstruct"] = (x, {"x_hat": _raw(model, x_hat, like=x)})
     observed, expected = comparable(model, scaled, x_hat)
     if model.detector is not None:
@@ -115,7 +115,7 @@ def _logits(model: Any, scaled: Any, mean: Any) -> Any:
     return model.pool(opinions(model, scaled, mean))
 
 
-def best_guess(model: Any, scaled: Any, mean: Any) -> Any:
+def reconstructed(model: Any, scaled: Any, mean: Any) -> Any:
     """AE(x) in scaled units; a conditional decoder is told the likeliest class."""
     if not model.conditional:
         return _decoded(model, mean, None)
@@ -229,8 +229,8 @@ def signature_of(graph: keras.Model) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def of_rows(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]) -> list[np.ndarray]:
-    """What a function makes of x in scaled units and the posterior mean, for raw rows."""
+def run_on_encoded(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]) -> list[np.ndarray]:
+    """What `outputs` makes of x in scaled units and the posterior mean, of raw rows."""
     rows = keras.Input(model.raw_shape, dtype=model.raw_dtype, name="x")
     return in_batches(keras.Model({"x": rows}, outputs(*encoded(model, rows))), {"x": x})
 

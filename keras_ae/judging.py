@@ -143,7 +143,7 @@ def _unit(model: runtime.Model, train: np.ndarray) -> np.ndarray | float:
     return fit_scaling(train).scale
 
 
-def _valid(model: runtime.Model) -> Bound | None:
+def _valid(model: runtime.Model) -> Callable[[np.ndarray], np.ndarray] | None:
     """From features to those of the nearest rows that there can be; None where all can."""
     if model.sequences is not None:
         return model.sequences.nearest

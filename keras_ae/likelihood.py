@@ -180,7 +180,7 @@ def elbo(model: Any, x: np.ndarray, draws: int = 1, seed: int = 0) -> LogLikelih
         for _ in range(draws):
             z = latent.nearest_code(latent(posterior, training=True))
             total += np.asarray(_log_x(model, scaled, z, None), "float64")
-        found.append(total / draws - np.asarray(term.of_rows(posterior), "float64") + log_volume)
+        found.append(total / draws - np.asarray(term.kl_of_rows(posterior), "float64") + log_volume)
     return LogLikelihood(np.concatenate(found), 1)
 
 
@@ -200,7 +200,7 @@ def density_bound(model: Any, k: int = 10) -> Callable[[np.ndarray], np.ndarray]
 
 def _kl_of(model: Any) -> Any:
     """The term that is the KL of each row in closed form, or None."""
-    return next((term for term in model.regularizers if hasattr(term, "of_rows")), None)
+    return next((term for term in model.regularizers if hasattr(term, "kl_of_rows")), None)
 
 
 def _check(model: Any, k: int) -> None:

@@ -21,7 +21,7 @@ from keras_ae.composition import (
 )
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.data.schema import Schema
-from keras_ae.functions import BATCH, best_guess, functions_of, of_rows, signature_of
+from keras_ae.functions import BATCH, functions_of, reconstructed, run_on_encoded, signature_of
 from keras_ae.interface import LocalFunctions
 from keras_ae.layers import (
     ColumnDraws,
@@ -319,7 +319,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
 
     def scaled_pair(self, x: np.ndarray) -> list[np.ndarray]:
         """Raw rows as x and x_hat in scaled units, NaN in x where a value is missing."""
-        return of_rows(self, x, lambda scaled, mean: [scaled, best_guess(self, scaled, mean)])
+        return run_on_encoded(self, x, lambda scaled, mean: [scaled, reconstructed(self, scaled, mean)])
 
     def set_prior(self, prior: keras.layers.Layer) -> None:
         """Puts another layer where `generate` draws z from (`keras_ae.priors`)."""

@@ -45,7 +45,7 @@ class Parts:
     output_activation: str | None = None
 
 
-def of_columns(parts: Parts, schema: Schema) -> Parts:
+def for_table(parts: Parts, schema: Schema) -> Parts:
     """The same for rows of a table: the error or the likelihood of each kind of column, without cells that are missing.
 
     Raises:
@@ -60,12 +60,12 @@ def of_columns(parts: Parts, schema: Schema) -> Parts:
     return replace(parts, reconstruction=known, scaling=lambda: ColumnScaling(schema.describe()))
 
 
-def of_sequences(parts: Parts, steps: int, channels: tuple[str, ...]) -> Parts:
+def for_sequences(parts: Parts, steps: int, channels: tuple[str, ...]) -> Parts:
     """The same for series of different lengths: the error or the likelihood of the values that are there, and
     p(length | z).
 
     Raises:
-        ValueError: as `of_columns`.
+        ValueError: as `for_table`.
     """
     of_values = SequenceLoss(parts.reconstruction.initial_weight)
     known = _of_incomplete("Series of different lengths", parts, of_values, SequenceRMSELoss)

@@ -276,14 +276,14 @@ class CategoricalKLLoss(LossLayer):
         super().__init__(weight, name=name or "kl", **kwargs)
         self.categories = categories
 
-    def of_rows(self, logits: Any) -> Any:
+    def kl_of_rows(self, logits: Any) -> Any:
         """The KL of each row, (batch,) nats."""
         width = categories_of(logits.shape[-1], self.categories)
         log_q = ops.log_softmax(ops.reshape(ops.cast(logits, "float32"), (-1, logits.shape[-1] // width, width)))
         return ops.sum(ops.exp(log_q) * (log_q + math.log(width)), axis=(1, 2))
 
     def call(self, logits: Any) -> Any:
-        self.add_term(ops.mean(self.of_rows(logits)), logits)
+        self.add_term(ops.mean(self.kl_of_rows(logits)), logits)
         return logits
 
     def get_config(self) -> dict[str, Any]:

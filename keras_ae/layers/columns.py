@@ -19,6 +19,12 @@ from keras_ae.layers.latents import bound_log_var, log_normal
 from keras_ae.layers.likelihoods import Likelihood
 from keras_ae.layers.losses import over_known
 
+_LOGIT = 30.0
+_LEAST_LOG_VAR = math.log(1e-3)
+"""Of a number, in units of its deviation: one that others tell exactly must not outweigh all else."""
+RARE = 0.02
+"""Least probability that the start of training tells apart."""
+
 
 class Incomplete(keras.layers.Layer):
     """Scaling of rows that may lack values, which are NaN in scaled units too: it says what is `comparable` for scores,
@@ -246,13 +252,6 @@ class ColumnLoss(Likelihood):
             "bernoulli": self.bernoulli,
             "levels": list(self.levels),
         }
-
-
-_LOGIT = 30.0
-_LEAST_LOG_VAR = math.log(1e-3)
-"""Of a number, in units of its deviation: one that others tell exactly must not outweigh all else."""
-RARE = 0.02
-"""Least probability that the start of training tells apart."""
 
 
 def learned_log_var(log_var: Any) -> Any:

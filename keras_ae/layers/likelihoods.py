@@ -61,11 +61,6 @@ class Likelihood(LossLayer, ABC):
         return params
 
 
-def _two(params: Any) -> tuple[Any, Any]:
-    params = ops.cast(params, "float32")
-    return params[..., 0], params[..., 1]
-
-
 @keras.saving.register_keras_serializable(package="keras_ae")
 class BernoulliLoss(Likelihood):
     """Bernoulli, params are logits. x is 0 or 1: of values between, the term is a cross-entropy and no likelihood
@@ -118,9 +113,10 @@ def _log_expm1(value: float) -> float:
     return math.log(math.expm1(value))
 
 
-def _positive(raw: Any) -> Any:
-    """softplus, 1 at 0, and not below the least scale."""
-    return ops.softplus(raw + _log_expm1(1.0 - _LEAST_SCALE)) + _LEAST_SCALE
+def _location_and_scale(params: Any) -> tuple[Any, Any]:
+    """Of two params: the scale is a softplus, 1 at 0, and not below the least."""
+    params = ops.cast(params, "float32")
+    return params[..., 0], ops.softplus(params[..., 1] + _log_expm1(1.0 - _LEAST_SCALE)) + _LEAST_SCALE
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -132,11 +128,11 @@ class FeatureGaussianLoss(Likelihood):
     parameters = 2
 
     def mean(self, params: Any) -> Any:
-        return _two(params)[0]
+        return _location_and_scale(params)[0]
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
-        mean, raw = _two(params)
-        return log_normal(x, mean, 2.0 * ops.log(_positive(raw)))
+        mean, deviation = _location_and_scale(params)
+        return log_normal(x, mean, 2.0 * ops.log(deviation))
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -158,11 +154,10 @@ class StudentTLoss(Likelihood):
         self.df = float(df)
 
     def mean(self, params: Any) -> Any:
-        return _two(params)[0]
+        return _location_and_scale(params)[0]
 
     def log_prob_of_features(self, x: Any, params: Any) -> Any:
-        mean, raw = _two(params)
-        scale = _positive(raw)
+        mean, scale = _location_and_scale(params)
         constant = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2) - 0.5 * math.log(self.df * math.pi)
         distance = ops.square((x - mean) / scale) / self.df
         return constant - ops.log(scale) - (self.df + 1) / 2 * ops.log1p(distance)

@@ -9,11 +9,11 @@ from keras import ops
 from keras_ae.layers.draws import uniform
 
 
-class _Damage(keras.layers.Layer, ABC):
-    """Damages each feature with probability `rate` in training; the identity at inference.
+class _Corruption(keras.layers.Layer, ABC):
+    """Corrupts each feature with probability `rate` in training; the identity at inference.
 
     Args:
-        rate: probability in [0, 1) that a feature is damaged.
+        rate: probability in [0, 1) that a feature is corrupted.
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
     """
 
@@ -29,10 +29,10 @@ class _Damage(keras.layers.Layer, ABC):
         if not training:
             return x
         drawn = uniform(ops.shape(x), self.seed_generator)
-        return ops.where(drawn < self.rate, self.damaged(x, drawn), x)
+        return ops.where(drawn < self.rate, self.corrupted(x, drawn), x)
 
     @abstractmethod
-    def damaged(self, x: Any, drawn: Any) -> Any:
+    def corrupted(self, x: Any, drawn: Any) -> Any:
         """What stands in the place of x where `drawn`, uniform and of the shape of x, is below the rate."""
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -43,29 +43,29 @@ class _Damage(keras.layers.Layer, ABC):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class MaskingNoise(_Damage):
+class MaskingNoise(_Corruption):
     """Sets each feature to 0 with probability `rate` in training; the identity at inference.
 
-    Unlike dropout it does not scale what remains up: the input is damaged, not regularized.
+    Unlike dropout it does not scale what remains up: the input is corrupted, not regularized.
 
     Args:
         rate: probability in [0, 1) that a feature is masked.
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
     """
 
-    def damaged(self, x: Any, drawn: Any) -> Any:
+    def corrupted(self, x: Any, drawn: Any) -> Any:
         return ops.zeros_like(x)
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class SaltAndPepperNoise(_Damage):
+class SaltAndPepperNoise(_Corruption):
     """Sets each feature to the batch's lowest or highest value, with probability `rate` in training (Vincent et al.
     2010, section 3.3); the identity at inference.
 
     Args:
-        rate: probability in [0, 1) that a feature is damaged; low and high are equally probable.
+        rate: probability in [0, 1) that a feature is corrupted; low and high are equally probable.
         seed: of the draws; None takes one from `keras.utils.set_random_seed`.
     """
 
-    def damaged(self, x: Any, drawn: Any) -> Any:
+    def corrupted(self, x: Any, drawn: Any) -> Any:
         return ops.where(drawn < self.rate / 2, ops.min(x), ops.max(x))

@@ -17,7 +17,7 @@ _LARGEST = 1000.0
 """Of a concentration: beyond it the density is narrower than some intervals."""
 
 
-def _directed(natural: Any) -> tuple[Any, Any]:
+def _direction_and_concentration(natural: Any) -> tuple[Any, Any]:
     """The mean direction (batch, n) and the concentration (batch, 1) of natural parameters kappa mu (batch, n)."""
     natural = limited(ops.cast(natural, "float32"))
     kappa = ops.sqrt(ops.sum(ops.square(natural), axis=-1, keepdims=True) + 1e-12)
@@ -71,7 +71,7 @@ class VonMisesFisher(keras.layers.Layer):
         _check_sphere("VonMisesFisher", natural_shape)
 
     def call(self, natural: Any, training: bool = False) -> Any:
-        mean, kappa = _directed(natural)
+        mean, kappa = _direction_and_concentration(natural)
         if not training:
             return ops.cast(mean, self.compute_dtype)
         angle = self._angle(kappa, mean.shape[-1])
@@ -122,12 +122,12 @@ class VonMisesFisherKLLoss(LossLayer):
     def build(self, natural_shape: Any) -> None:
         _check_sphere("VonMisesFisherKLLoss", natural_shape)
 
-    def of_rows(self, natural: Any) -> Any:
+    def kl_of_rows(self, natural: Any) -> Any:
         """The KL of each row, (batch,) nats."""
-        _, kappa = _directed(natural)
+        _, kappa = _direction_and_concentration(natural)
         log_masses, total, cosine = _log_masses(kappa, natural.shape[-1])
         return kappa[:, 0] * ops.sum(ops.exp(log_masses) * (cosine - 1.0), axis=-1) - total
 
     def call(self, natural: Any) -> Any:
-        self.add_term(ops.mean(self.of_rows(natural)), natural)
+        self.add_term(ops.mean(self.kl_of_rows(natural)), natural)
         return natural
