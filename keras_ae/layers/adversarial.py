@@ -8,7 +8,7 @@ Lempitsky 2015, is the special case where the second is the first with its sign 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 from keras import ops
@@ -54,17 +54,16 @@ class Critic(keras.layers.Layer):
 class _Adversary(LossLayer):
     """A critic that tells rows of one kind from another, and a term that it gives the network."""
 
-    term: ClassVar[str] = "adversarial"
+    term = "adversarial"
 
     def __init__(
         self,
         weight: float = 1.0,
         hidden: Sequence[int] = HIDDEN,
         seed: int | None = None,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(weight, name=name or self.term, **kwargs)
+        super().__init__(weight, **kwargs)
         self.hidden, self.seed = tuple(hidden), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.critic = Critic(self.hidden, name="critic")

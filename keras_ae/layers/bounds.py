@@ -39,11 +39,12 @@ class ImportanceWeightedLoss(LossLayer):
     """
 
     reads = ("x", "posterior", "z", "x_hat")
+    term = "bound"
 
-    def __init__(self, likelihood: Any, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, likelihood: Any, weight: float = 1.0, **kwargs: Any) -> None:
         if not isinstance(likelihood, Likelihood):
             raise ValueError(f"`likelihood` must be a Likelihood. Received: {type(likelihood).__name__}.")
-        super().__init__(weight, name=name or "bound", **kwargs)
+        super().__init__(weight, **kwargs)
         self.likelihood = likelihood
         self.parameters = likelihood.parameters
 
@@ -100,10 +101,12 @@ class WarmedUpLoss(LossLayer):
         warm_up: steps over which it comes in.
     """
 
-    def __init__(self, weight: float = 1.0, warm_up: int = WARM_UP, name: str | None = None, **kwargs: Any) -> None:
+    term = "kl"
+
+    def __init__(self, weight: float = 1.0, warm_up: int = WARM_UP, **kwargs: Any) -> None:
         if warm_up < 0:
             raise ValueError(f"`warm_up` must be at least 0. Received: {warm_up}.")
-        super().__init__(weight, name=name or "kl", **kwargs)
+        super().__init__(weight, **kwargs)
         self.warm_up = int(warm_up)
         self.ramp = Ramp(self, self.warm_up, evaluated=True)
 
@@ -154,12 +157,11 @@ class VampPriorLoss(_LearnedPrior):
         components: int = 64,
         seed: int | None = None,
         warm_up: int = WARM_UP,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if components < 1:
             raise ValueError(f"`components` must be at least 1. Received: {components}.")
-        super().__init__(weight, warm_up, name=name, **kwargs)
+        super().__init__(weight, warm_up, **kwargs)
         self.observation, self.components, self.seed = tuple(input_shape), int(components), seed
         self.inputs = self.add_weight(
             shape=(self.components, *self.observation),
@@ -208,12 +210,11 @@ class HierarchicalPriorLoss(_LearnedPrior):
         hidden: int = 64,
         seed: int | None = None,
         warm_up: int = WARM_UP,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if hidden < 1 or (top_dim is not None and top_dim < 1):
             raise ValueError(f"`top_dim` and `hidden` must be at least 1. Received: {top_dim} and {hidden}.")
-        super().__init__(weight, warm_up, name=name, **kwargs)
+        super().__init__(weight, warm_up, **kwargs)
         self.top_dim, self.hidden, self.seed = top_dim, int(hidden), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -271,10 +272,9 @@ class FlowPriorLoss(_LearnedPrior):
         hidden: int = HIDDEN,
         warm_up: int = WARM_UP,
         of_decoder: bool = False,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(weight, warm_up, name=name, **kwargs)
+        super().__init__(weight, warm_up, **kwargs)
         self.steps, self.hidden, self.of_decoder = int(steps), int(hidden), of_decoder
         if not of_decoder:
             self.flow = AutoregressiveFlow(steps, hidden, name="flow")

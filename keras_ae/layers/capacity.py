@@ -25,12 +25,12 @@ class CapacityKLLoss(GaussianKLLoss):
         ValueError: for options that make no sense.
     """
 
-    def __init__(
-        self, weight: float = 10.0, capacity: float = 25.0, steps: int = 2000, name: str | None = None, **kwargs: Any
-    ) -> None:
+    term = "kl_gap"
+
+    def __init__(self, weight: float = 10.0, capacity: float = 25.0, steps: int = 2000, **kwargs: Any) -> None:
         if not capacity > 0 or steps < 1:
             raise ValueError(f"`capacity` must be positive and `steps` at least 1. Received: {capacity} and {steps}.")
-        super().__init__(weight, 0.0, name or "kl_gap", **kwargs)
+        super().__init__(weight, 0.0, **kwargs)
         self.capacity, self.steps = float(capacity), int(steps)
         self.ramp = Ramp(self, self.steps)
 

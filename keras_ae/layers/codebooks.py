@@ -163,9 +163,10 @@ class CommitmentLoss(LossLayer):
     """
 
     reads = ("posterior", "z")
+    term = "commitment"
 
-    def __init__(self, weight: float = 0.25, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "commitment", **kwargs)
+    def __init__(self, weight: float = 0.25, **kwargs: Any) -> None:
+        super().__init__(weight, **kwargs)
         self.perplexity = keras.metrics.Mean(name="perplexity")
 
     def bind(self, encoder: Any, decoder: Any, latent: Any) -> None:
@@ -269,11 +270,10 @@ class CategoricalKLLoss(LossLayer):
     """
 
     reads = ("posterior",)
+    term = "kl"
 
-    def __init__(
-        self, weight: float = 1.0, categories: int | None = None, name: str | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(weight, name=name or "kl", **kwargs)
+    def __init__(self, weight: float = 1.0, categories: int | None = None, **kwargs: Any) -> None:
+        super().__init__(weight, **kwargs)
         self.categories = categories
 
     def kl_of_rows(self, logits: Any) -> Any:

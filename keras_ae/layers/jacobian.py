@@ -30,20 +30,21 @@ class JacobianLoss(LossLayer):
         ValueError: for options that make no sense, or a network of several inputs or outputs.
     """
 
+    term = "jacobian"
+
     def __init__(
         self,
         weight: float = 1.0,
         of: str = "encoder",
         probes: int = 1,
         seed: int | None = None,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if of not in ("encoder", "decoder"):
             raise ValueError(f'`of` must be "encoder" or "decoder". Received: {of!r}.')
         if probes < 1:
             raise ValueError(f"`probes` must be at least 1. Received: {probes}.")
-        super().__init__(weight, name=name or "jacobian", **kwargs)
+        super().__init__(weight, **kwargs)
         self.of, self.probes, self.seed = of, int(probes), seed
         self.reads = ("x", "posterior") if of == "encoder" else ("z", "x_hat")  # type: ignore[misc]
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -101,7 +102,6 @@ class MaskedRMSELoss(RMSELoss):
         rate: float = 0.5,
         patch: int = 1,
         seed: int | None = None,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if not 0 < rate < 1:
@@ -110,7 +110,7 @@ class MaskedRMSELoss(RMSELoss):
             raise ValueError(f"`patch` must be at least 1. Received: {patch}.")
         kwargs.pop("reduction", None)
         kwargs.pop("calibrated", None)
-        super().__init__(weight, name=name or "rmse", **kwargs)
+        super().__init__(weight, **kwargs)
         self.rate, self.patch, self.seed = float(rate), int(patch), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 

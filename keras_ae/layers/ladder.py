@@ -146,10 +146,9 @@ class LadderKLLoss(WarmedUpLoss):
         weight: float = 1.0,
         warm_up: int = WARM_UP,
         seed: int | None = None,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(weight, warm_up, name=name, **kwargs)
+        super().__init__(weight, warm_up, **kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 

@@ -30,10 +30,8 @@ class Likelihood(LossLayer, ABC):
     """
 
     reads = ("x", "x_hat")
+    term = "nll"
     parameters: ClassVar[int] = 1
-
-    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "nll", **kwargs)
 
     def build(self, x_shape: Any, params_shape: Any) -> None:
         """Makes what the likelihood itself learns: nothing, as a rule."""
@@ -147,10 +145,10 @@ class StudentTLoss(Likelihood):
 
     parameters = 2
 
-    def __init__(self, weight: float = 1.0, df: float = 4.0, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, weight: float = 1.0, df: float = 4.0, **kwargs: Any) -> None:
         if not df > 1:
             raise ValueError(f"`df` must be more than 1. Received: {df}.")
-        super().__init__(weight, name, **kwargs)
+        super().__init__(weight, **kwargs)
         self.df = float(df)
 
     def mean(self, params: Any) -> Any:
@@ -211,14 +209,13 @@ class DiscretizedLogisticLoss(Likelihood):
         weight: float = 1.0,
         levels: int = 256,
         components: int = 3,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if levels < 2 or components < 1:
             raise ValueError(
                 f"`levels` must be at least 2 and `components` at least 1. Received: {levels} and {components}."
             )
-        super().__init__(weight, name, **kwargs)
+        super().__init__(weight, **kwargs)
         self.levels, self.components = int(levels), int(components)
         self.parameters = 3 * self.components  # type: ignore[misc]
 
@@ -260,10 +257,8 @@ class NegativeBinomialLoss(Likelihood):
         zero_inflated: mix with zeros.
     """
 
-    def __init__(
-        self, weight: float = 1.0, zero_inflated: bool = False, name: str | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(weight, name, **kwargs)
+    def __init__(self, weight: float = 1.0, zero_inflated: bool = False, **kwargs: Any) -> None:
+        super().__init__(weight, **kwargs)
         self.zero_inflated = bool(zero_inflated)
         self.parameters = 3 if zero_inflated else 2  # type: ignore[misc]
 

@@ -26,14 +26,17 @@ class LossLayer(keras.layers.Layer):
     Args:
         weight: factor of the term in the objective; a non-trainable variable, so that a callback can anneal it
             during `fit` without compiling again (`keras_ae.callbacks.WeightAnnealing`).
-        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+        name: of the term.
+        **kwargs: `dtype`, `trainable` of `keras.layers.Layer`.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
     """Names of the forward pass's tensors (`x`, `posterior`, `z`, `x_hat`) that an Autoencoder calls this term on."""
+    term: ClassVar[str | None] = None
+    """The layer's name where none is given."""
 
-    def __init__(self, weight: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(autocast=False, name=name or self.term, **kwargs)
         self.initial_weight = float(weight)
         self.weight = self.add_weight(
             shape=(),
@@ -190,11 +193,10 @@ class KLDivergenceLoss(LossLayer):
     """
 
     reads = ("x", "x_hat")
+    term = "kl_divergence"
 
-    def __init__(
-        self, weight: float = 1.0, axis: int | tuple[int, ...] = -1, name: str | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(weight, name=name or "kl_divergence", **kwargs)
+    def __init__(self, weight: float = 1.0, axis: int | tuple[int, ...] = -1, **kwargs: Any) -> None:
+        super().__init__(weight, **kwargs)
         self.axis = tuple(axis) if isinstance(axis, list | tuple) else axis
 
     def call(self, p: Any, q: Any) -> Any:
@@ -229,11 +231,12 @@ class GaussianKLLoss(LossLayer):
     """
 
     reads = ("posterior",)
+    term = "kl"
 
-    def __init__(self, weight: float = 1.0, free_bits: float = 0.0, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, weight: float = 1.0, free_bits: float = 0.0, **kwargs: Any) -> None:
         if free_bits < 0:
             raise ValueError(f"`free_bits` must be at least 0 nats. Received: {free_bits}.")
-        super().__init__(weight, name=name or "kl", **kwargs)
+        super().__init__(weight, **kwargs)
         self.free_bits = float(free_bits)
 
     def per_latent(self, mean: Any, log_var: Any) -> Any:
@@ -263,9 +266,7 @@ class CrossEntropyLoss(LossLayer):
     """
 
     reads = ("label", "logits", "z")
-
-    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "cross_entropy", **kwargs)
+    term = "cross_entropy"
 
     def call(self, label: Any, logits: Any, z: Any) -> Any:
         log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)

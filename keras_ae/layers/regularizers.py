@@ -63,11 +63,12 @@ class KLSparsityLoss(LossLayer):
     """
 
     reads = ("z",)
+    term = "kl_sparsity"
 
-    def __init__(self, weight: float = 1.0, rate: float = 0.05, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, weight: float = 1.0, rate: float = 0.05, **kwargs: Any) -> None:
         if not 0 < rate < 1:
             raise ValueError(f"`rate` must be in (0, 1). Received: {rate}.")
-        super().__init__(weight, name=name or "kl_sparsity", **kwargs)
+        super().__init__(weight, **kwargs)
         self.rate = float(rate)
 
     def call(self, z: Any) -> Any:
@@ -114,9 +115,10 @@ class MMDLoss(LossLayer):
     """
 
     reads = ("z",)
+    term = "mmd"
 
-    def __init__(self, weight: float = 1.0, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "mmd", **kwargs)
+    def __init__(self, weight: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(weight, **kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -153,18 +155,18 @@ class SlicedWassersteinLoss(LossLayer):
     """
 
     reads = ("z",)
+    term = "sliced_wasserstein"
 
     def __init__(
         self,
         weight: float = 1.0,
         projections: int = 50,
         seed: int | None = None,
-        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         if projections < 1:
             raise ValueError(f"`projections` must be at least 1. Received: {projections}.")
-        super().__init__(weight, name=name or "sliced_wasserstein", **kwargs)
+        super().__init__(weight, **kwargs)
         self.projections = int(projections)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -189,9 +191,7 @@ class TotalCorrelationLoss(LossLayer):
     """
 
     reads = ("posterior", "z")
-
-    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "total_correlation", **kwargs)
+    term = "total_correlation"
 
     def call(self, posterior: Any, z: Any) -> Any:
         mean, log_var = flat(posterior[0]), bound_log_var(flat(posterior[1]))
@@ -221,13 +221,12 @@ class DIPLoss(LossLayer):
     """
 
     reads = ("posterior",)
+    term = "dip"
 
-    def __init__(
-        self, weight: float = 1.0, diagonal: float = 10.0, kind: int = 1, name: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, weight: float = 1.0, diagonal: float = 10.0, kind: int = 1, **kwargs: Any) -> None:
         if kind not in (1, 2):
             raise ValueError(f"`kind` must be 1 or 2. Received: {kind}.")
-        super().__init__(weight, name=name or "dip", **kwargs)
+        super().__init__(weight, **kwargs)
         self.diagonal, self.kind = float(diagonal), int(kind)
 
     def call(self, posterior: Any) -> Any:

@@ -199,9 +199,7 @@ class LengthLoss(LossLayer):
     """-log p(length | z) in nats, mean over the batch. Called on `(x, params)` as SequenceLoss; returns params."""
 
     reads = ("x", "x_hat")
-
-    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "length", **kwargs)
+    term = "length"
 
     def call(self, x: Any, params: Any) -> Any:
         there, logits = ops.cast(x[..., -1], "float32"), ops.cast(params[..., -1], "float32")

@@ -115,9 +115,7 @@ class VonMisesFisherKLLoss(LossLayer):
     """
 
     reads = ("posterior",)
-
-    def __init__(self, weight: float = 1.0, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(weight, name=name or "kl", **kwargs)
+    term = "kl"
 
     def build(self, natural_shape: Any) -> None:
         _check_sphere("VonMisesFisherKLLoss", natural_shape)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_ae.layers import StepMask
+from keras_ae.networks.linear import correction_start
 
 CONV = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
 TRANSPOSE = {1: keras.layers.Conv1DTranspose, 2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
@@ -78,6 +79,24 @@ def crop(h: Any, size: tuple[int, ...], name: str) -> Any:
     if not any(end for _, end in excess):
         return h
     return _CROP[len(size)](excess[0] if len(size) == 1 else excess, name=name)(h)
+
+
+def upsample(
+    h: Any, stage: int, width: int, kernel_size: int, size: tuple[int, ...], linear: bool, activation: str | None = None
+) -> Any:
+    """Doubles the spatial axes of h (batch, ..., channels), and cuts them down to `size`. Stage 0, the last of a
+    decoder, is its correction of the linear path, if it has one, and without an activation.
+    """
+    h = TRANSPOSE[len(size)](
+        width,
+        kernel_size,
+        strides=2,
+        padding="same",
+        activation=activation if stage else None,
+        kernel_initializer=correction_start(linear and not stage),
+        name=f"conv_{stage}" if stage else "correction",
+    )(h)
+    return crop(h, size, f"crop_{stage}")
 
 
 def pad(h: Any, multiple: int, name: str) -> Any:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_ae.networks.blocks import CONV, TRANSPOSE, Mask, check_widths, crop, halvings, reshaped, spatial
-from keras_ae.networks.linear import correction_start, latent_head, output_head
+from keras_ae.networks.blocks import CONV, Mask, check_widths, halvings, reshaped, spatial, upsample
+from keras_ae.networks.linear import latent_head, output_head
 
 FILTERS = (32, 64)
 
@@ -86,17 +86,7 @@ def conv_decoder(
     h = keras.layers.Dense(math.prod(sizes[-1]) * filters[-1], activation, name="features")(z)
     h = keras.layers.Reshape((*sizes[-1], filters[-1]), name="map")(h)
     for i, width in reversed(list(enumerate((shape[-1] * parameters, *filters[:-1])))):
-        last = i == 0
-        h = TRANSPOSE[len(shape) - 1](
-            width,
-            kernel_size,
-            strides=2,
-            padding="same",
-            activation=None if last else activation,
-            kernel_initializer=correction_start(last and linear),
-            name="correction" if last else f"conv_{i}",
-        )(h)
-        h = crop(h, sizes[i], f"crop_{i}")
+        h = upsample(h, i, width, kernel_size, sizes[i], linear, activation)
     return keras.Model(
         z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
     )

@@ -7,18 +7,17 @@ import keras
 
 from keras_ae.networks.blocks import (
     CONV,
-    TRANSPOSE,
     Mask,
     check_at_least,
     check_widths,
-    crop,
     halvings,
     reshaped,
     residual_block,
     spatial,
+    upsample,
 )
 from keras_ae.networks.conv import FILTERS
-from keras_ae.networks.linear import correction_start, latent_head, output_head
+from keras_ae.networks.linear import latent_head, output_head
 
 
 def resnet_encoder(
@@ -105,17 +104,8 @@ def resnet_decoder(
     for i, width in reversed(list(enumerate((shape[-1] * parameters, *filters[:-1])))):
         for j in range(blocks):
             h = residual_block(h, kernel_size, activation, f"block_{i}_{j}")
-        last = i == 0
         h = keras.layers.Activation(activation, name=f"activation_{i}")(h)
-        h = TRANSPOSE[len(shape) - 1](
-            width,
-            kernel_size,
-            strides=2,
-            padding="same",
-            kernel_initializer=correction_start(last and linear),
-            name="correction" if last else f"conv_{i}",
-        )(h)
-        h = crop(h, sizes[i], f"crop_{i}")
+        h = upsample(h, i, width, kernel_size, sizes[i], linear)
     return keras.Model(
         z, output_head(z, h, output_shape, output_activation, linear, parameters, padded), name="decoder"
     )
