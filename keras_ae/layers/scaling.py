@@ -9,8 +9,18 @@ from keras import ops
 from keras_ae.layers.draws import uniform
 
 
+class _SameShape(keras.layers.Layer):
+    """From x (batch, ...), of any dtype and under any policy, to float32 of that shape."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def compute_output_spec(self, x: Any, **options: Any) -> Any:
+        return keras.KerasTensor(x.shape, dtype="float32")
+
+
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Scaling(keras.layers.Layer):
+class Scaling(_SameShape):
     """`(x - shift) / scale` per feature, and with `inverse=True` its inverse `x * scale + shift`; float32 in any
     policy.
 
@@ -18,9 +28,6 @@ class Scaling(keras.layers.Layer):
     (see `keras_ae.data.fit_scaling`); until then it is the identity. `like`, the raw rows that x_hat reconstructs, is
     not needed here.
     """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         shape = tuple(input_shape[1:])
@@ -38,12 +45,9 @@ class Scaling(keras.layers.Layer):
         x = ops.cast(x, "float32")
         return x * self.scale + self.shift if inverse else (x - self.shift) / self.scale
 
-    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
-        return keras.KerasTensor(x.shape, dtype="float32")
-
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class UnitInterval(keras.layers.Layer):
+class UnitInterval(_SameShape):
     """Grey values from 0 to `limit` as numbers from 0 to 1: `x / limit`, clipped.
 
     Called on raw x of shape (batch, ...); with `inverse=True` a number is a grey value again. `limit` is a
@@ -53,7 +57,7 @@ class UnitInterval(keras.layers.Layer):
     non_negative = True
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.limit = self.add_weight(shape=(), initializer="ones", dtype="float32", trainable=False, name="limit")
 
     def set_limit(self, limit: float) -> None:
@@ -68,9 +72,6 @@ class UnitInterval(keras.layers.Layer):
 
     def call(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
         return ops.cast(x, "float32") * self.limit if inverse else self.share(x)
-
-    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None, training: bool = False) -> Any:
-        return keras.KerasTensor(x.shape, dtype="float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
@@ -102,37 +103,25 @@ class Binarize(UnitInterval):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Counts(keras.layers.Layer):
+class Counts(_SameShape):
     """Whole numbers from 0 on, as they are: their likelihood is in their own units (NegativeBinomialLoss)."""
 
     non_negative = True
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
-
     def call(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
         return ops.cast(x, "float32")
 
-    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
-        return keras.KerasTensor(x.shape, dtype="float32")
-
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class LogCounts(keras.layers.Layer):
+class LogCounts(_SameShape):
     """log(1 + x) of counts: what an encoder takes, of sizes that a network can start from."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
 
     def call(self, x: Any) -> Any:
         return ops.log1p(ops.maximum(ops.cast(x, "float32"), 0.0))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Proportions(keras.layers.Layer):
+class Proportions(_SameShape):
     """Non-negative weights (counts, a histogram, a spectrum) as a distribution over the features.
 
     Called on raw x of shape (batch, ...): `x / sum(x)`. With `inverse=True` a distribution is given the total of the
@@ -143,7 +132,7 @@ class Proportions(keras.layers.Layer):
     non_negative = True
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.level, self.slope = (
             self.add_weight(shape=(), initializer="zeros", dtype="float32", trainable=False, name=name)
             for name in ("level", "slope")
@@ -171,9 +160,6 @@ class Proportions(keras.layers.Layer):
         if inverse:
             return x * (ops.exp(self.level + self.slope * _entropy(x)) if like is None else _total(like))
         return x / ops.maximum(_total(x), 1e-30)
-
-    def compute_output_spec(self, x: Any, inverse: bool = False, like: Any = None) -> Any:
-        return keras.KerasTensor(x.shape, dtype="float32")
 
 
 def _entropy(p: Any) -> Any:

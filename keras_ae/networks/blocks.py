@@ -37,7 +37,7 @@ def check_at_least(name: str, value: float, least: int = 1) -> None:
 def with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of one observation with its channel axis, last.
 
-    (T,) is a signal of one channel; (T, C) with C under a quarter of T is a signal of C channels; any other (H, W) is
+    (T,) is a signal of one channel; (T, C) with C at most a quarter of T is a signal of C channels; any other (H, W) is
     an image of one channel; (H, W, C) is an image, (D, H, W, C) a volume.
     """
     if len(shape) == 1 or (len(shape) == 2 and shape[1] * 4 > shape[0]):

@@ -102,24 +102,21 @@ def fit_prior(
     started = time.perf_counter()
     z, held_out = (part.reshape(len(part), -1).astype("float64") for part in (z, held_out))
     frequency = np.ones(1)
-    every = [np.arange(len(z))]
-    groupings = [every]
+    groupings = {"": [np.arange(len(z))]}
     if classes:
         assert y is not None
         frequency = np.bincount(y[y >= 0], minlength=classes).astype("float64")
         if not frequency.all():
             raise ValueError(f"Each class needs a labelled row. Received: none of class {int(np.argmin(frequency))}.")
         frequency /= frequency.sum()
-        of_class = [np.flatnonzero(y == i) for i in range(classes)]
-        groupings = [of_class] if separate else [every, of_class]
-    candidates: dict[str, Any] = {} if classes and separate else {"standard": _standard(z.shape[1], frequency)}
-    for groups in groupings:
-        suffix = "_per_class" if len(groups) > 1 else ""
+        of_classes = {"_per_class": [np.flatnonzero(y == i) for i in range(classes)]}
+        groupings = of_classes if separate else groupings | of_classes
+    candidates: dict[str, Any] = {"standard": _standard(z.shape[1], frequency)} if "" in groupings else {}
+    for suffix, groups in groupings.items():
         candidates |= {kind + suffix: layer for kind, layer in _mixtures(z, groups, frequency, seed).items()}
         if posterior is not None and len(z) >= _FEWEST_PSEUDO_INPUTS:
             candidates["vamp" + suffix] = _vamp(z, posterior, groups, y, frequency, seed)
-    for groups in groupings:
-        suffix = "_per_class" if len(groups) > 1 else ""
+    for suffix, groups in groupings.items():
         rows = np.concatenate(groups)
         if z.shape[1] > 1 and len(rows) >= FEWEST_ROWS * z.shape[1]:
             candidates["flow" + suffix] = _flow(z[rows], y[rows] if suffix and y is not None else None, frequency, seed)
