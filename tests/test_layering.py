@@ -34,7 +34,6 @@ LAYERS = [
     (
         "composition",
         "families",
-        "likelihood",
         "networks",
         "priors",
         "loop",
@@ -45,7 +44,7 @@ LAYERS = [
         "sharing",
         "state",
     ),
-    ("functions", "recipes", "resident"),
+    ("functions", "likelihood", "recipes", "resident"),
     ("finishing",),
     ("bench", "client", "explore", "inputs", "judging", "models", "serving"),
     ("files", "monitoring"),
