@@ -1,6 +1,6 @@
 """Everything that leaves Python: SavedModel and ONNX, each loaded in its own runtime and compared with Keras."""
 
-from keras_ae.export.graphs import Graph, graphs_of
+from keras_ae.export.graphs import graphs_of
 from keras_ae.export.parity import Reference, reference_rows
 from keras_ae.export.precision import METHODS as PRECISIONS
 from keras_ae.export.precision import export_precision, verify_precision
@@ -14,7 +14,6 @@ __all__ = [
     "EXPORTERS",
     "PRECISIONS",
     "VERIFIERS",
-    "Graph",
     "Reference",
     "export_onnx",
     "export_precision",

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,19 @@ from typing import Any
 import numpy as np
 import onnx
 import tf2onnx
-from keras_ae.export.graphs import Graph
 from keras_ae.export.parity import Arrays, Reference, Runner
 from onnx import external_data_helper
 
 from keras_ae.errors import ExportError
+from keras_ae.functions import Graph
 
 OPSET = 18
 IR_VERSION = 9
 FOLDER = "onnx/float32"
 WEIGHTS = "weights.bin"
 _SHARED_FROM = 1024  # bytes: smaller tensors stay where they are used
+_WITHOUT_COPIES = "TF2ONNX_CATCH_ERRORS"
+"""Where this variable is set, to whatever, tf2onnx copies no graph before each optimizer: a third of its time."""
 _ALIGNMENT = 64
 
 
@@ -57,9 +60,7 @@ def convert(graph: Graph) -> Any:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # what it logs as an error and goes on with is found below, by op and layer
     try:
-        model, _ = tf2onnx.convert.from_function(
-            graph.call, graph.specs, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
-        )
+        model = _converted(graph)
     except Exception as error:  # tf2onnx raises what its handlers happen to raise
         raise ExportError(f"{graph.name} could not be converted to ONNX: {type(error).__name__}: {error}") from error
     finally:
@@ -73,6 +74,22 @@ def convert(graph: Graph) -> Any:
     model.graph.name = graph.name
     model.producer_name = "keras_ae"
     return model
+
+
+def _converted(graph: Graph) -> Any:
+    def convert() -> Any:
+        return tf2onnx.convert.from_function(
+            graph.call, graph.specs, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        )[0]
+
+    os.environ[_WITHOUT_COPIES] = ""
+    try:
+        return convert()
+    except Exception:  # of an optimizer, maybe: with copies tf2onnx goes on without the one that fails
+        os.environ.pop(_WITHOUT_COPIES)
+        return convert()
+    finally:
+        os.environ.pop(_WITHOUT_COPIES, None)
 
 
 def _erfc(context: Any, node: Any, name: str, _: Any) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from keras_ae.export.graphs import Graph
 from keras_ae.export.parity import Reference
 
 from keras_ae.errors import ExportError
+from keras_ae.functions import Graph
 
 VERSION = "saved_model/1"
 
@@ -16,9 +16,10 @@ def export_saved_model(graphs: dict[str, Graph], folder: Path, reference: Refere
     """Writes `saved_model/1` below the folder, loads it with TensorFlow's loader and compares it with Keras."""
     module = tf.Module()
     module.weights = list({id(v): v for graph in graphs.values() for v in graph.variables}.values())
-    module.functions = [graph.call for graph in graphs.values()]
+    signatures = {name: graph.call.get_concrete_function() for name, graph in graphs.items()}
+    module.functions = list(signatures.values())
     try:
-        tf.saved_model.save(module, str(folder / VERSION), {name: graph.call for name, graph in graphs.items()})
+        tf.saved_model.save(module, str(folder / VERSION), signatures)
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise ExportError(f"SavedModel could not be written: {error}") from error
     # What SavedModel writes besides: a hash of its own, which differs from run to run for one and the same model.

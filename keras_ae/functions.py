@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -220,13 +221,43 @@ class _Draws(keras.layers.Layer):
         return keras.KerasTensor((params.shape[0], len(self.draws.schema.columns)), dtype="float32")
 
 
-def signature_of(graph: keras.Model) -> dict[str, dict[str, dict[str, Any]]]:
-    """Inputs and outputs of a graph by name: shapes without the batch, and dtypes."""
-    sides = {"inputs": {tensor.name: tensor for tensor in graph.inputs}, "outputs": graph.output}
-    return {
-        side: {name: {"shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for name, tensor in tensors.items()}
-        for side, tensors in sides.items()
-    }
+@dataclass(frozen=True)
+class Graph:
+    """One function of a model as a TensorFlow function with a dynamic batch: traced once, to be run and to leave.
+
+    Attributes:
+        name: `encode`, `decode`, ...
+        call: from the inputs, in the order of specs, to a dict of outputs.
+        specs: of the inputs, (None, ...), named.
+        variables: that it reads.
+        signature: inputs and outputs by name, their shapes without the batch, and dtypes.
+    """
+
+    name: str
+    call: Any
+    specs: tuple[Any, ...]
+    variables: tuple[Any, ...]
+    signature: dict[str, dict[str, dict[str, Any]]]
+
+    @classmethod
+    def of(cls, name: str, function: keras.Model) -> "Graph":
+        """The graph of a functional model, dict in and dict out."""
+        import tensorflow as tf
+
+        specs = tuple(tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=t.name) for t in function.inputs)
+
+        def call(*arrays: Any) -> dict[str, Any]:
+            inputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+            # The identity gives each output a node of its own, where two outputs would be one tensor.
+            return {key: tf.identity(value, name=key) for key, value in function(inputs, training=False).items()}
+
+        sides = {"inputs": {tensor.name: tensor for tensor in function.inputs}, "outputs": function.output}
+        signature = {
+            side: {key: {"shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for key, tensor in tensors.items()}
+            for side, tensors in sides.items()
+        }
+        variables = tuple(variable.value for variable in function.variables)
+        return cls(name, tf.function(call, input_signature=specs), specs, variables, signature)
 
 
 def run_on_encoded(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ from keras_ae.composition import (
 )
 from keras_ae.data.labels import UNKNOWN
 from keras_ae.data.schema import Schema
-from keras_ae.functions import BATCH, functions_of, reconstructed, run_on_encoded, signature_of
+from keras_ae.functions import BATCH, Graph, functions_of, reconstructed, run_on_encoded
 from keras_ae.interface import LocalFunctions
 from keras_ae.layers import (
     ColumnDraws,
@@ -158,7 +158,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
             self.marginals = Marginals(schema, noisy=not self.draws.draws, name="marginals")
         if self.marginals is not None and not self.marginals.built:
             self.marginals.build()
-        self._compiled_functions: dict[str, Any] = {}
+        self._graphs: dict[str, Graph] = {}
 
     @property
     def latent_dim(self) -> int:
@@ -244,7 +244,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
         """Keeps the scores of raw rows x that were not trained on, so that `score` gives conformal p-values; and with
         their labels y (rows,), -1 where one is not known, weighs the opinions behind `classify`."""
         finishing.calibrate(self, x, y)
-        self._compiled_functions.clear()
+        self._graphs.clear()
 
     def fit_detector(self, x: np.ndarray, held_out: np.ndarray, keep_rows: bool = True) -> None:
         """Fits what `score` is: an AnomalyScore of rows like these, with the prior as it is; `calibrate` comes after.
@@ -299,7 +299,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
             seed: of posterior draws.
         """
         finishing.fit_draws(self, x, y, seed)
-        self._compiled_functions.clear()
+        self._graphs.clear()
 
     @property
     def drawn(self) -> Schema | None:
@@ -331,7 +331,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
         # Keras keeps every layer that was ever set, and would save the old one too.
         self._layers: list[Any] = [held for held in self._layers if held is not getattr(self, name)]
         setattr(self, name, layer)
-        self._compiled_functions.clear()
+        self._graphs.clear()
 
     @property
     def has_gaussian_prior(self) -> bool:
@@ -341,7 +341,7 @@ class Autoencoder(ResidentModel, LocalFunctions):
     @property
     def signatures(self) -> Signatures:
         """Inputs and outputs of each of `functions`, by name: shapes without the batch, and dtypes."""
-        return {name: signature for name, (_, signature) in self._compiled().items()}
+        return {name: graph.signature for name, graph in self.graphs().items()}
 
     def run(self, function: str, inputs: Any) -> dict[str, np.ndarray]:
         """Runs one of `functions` on an array, or on arrays by the names of its inputs, in batches; dict of arrays
@@ -358,19 +358,15 @@ class Autoencoder(ResidentModel, LocalFunctions):
                     f"Input must have shape {batch_of(taken[name]['shape'])}. Received: {np.shape(array)}."
                 )
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        call, _ = self._compiled()[function]
+        call = self.graphs()[function].call
         parts = [
-            call({name: array[i : i + BATCH].astype(taken[name]["dtype"]) for name, array in arrays.items()})
+            call(*(arrays[name][i : i + BATCH].astype(of["dtype"]) for name, of in taken.items()))
             for i in range(0, max(len(next(iter(arrays.values()))), 1), BATCH)
         ]
         return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
 
-    def _compiled(self) -> dict[str, tuple[Any, Any]]:
-        """Each of `functions`, compiled, and its signature."""
-        import tensorflow as tf
-
-        if not self._compiled_functions:
-            for name, graph in self.functions().items():
-                specs = {t.name: tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in graph.inputs}
-                self._compiled_functions[name] = tf.function(graph, input_signature=[specs]), signature_of(graph)
-        return self._compiled_functions
+    def graphs(self) -> dict[str, Graph]:
+        """Each of `functions` as it is run and leaves: built again after a part of the model was replaced."""
+        if not self._graphs:
+            self._graphs.update({name: Graph.of(name, function) for name, function in self.functions().items()})
+        return self._graphs

@@ -7,12 +7,12 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
-from keras_ae.export.graphs import _graph
 from keras_ae.export.to_onnx import convert
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 import keras_ae
+from keras_ae.functions import Graph
 from keras_ae.layers import AnomalyScore
 from keras_ae.layers.detection import MEASURES
 from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours
@@ -144,7 +144,7 @@ def test_whole_numbers_and_copied_rows_agree_between_runtimes():
     layer.build()
     layer.fit(x)
     inputs = keras.Input((5,), name="x")
-    graph = _graph("density", keras.Model({"x": inputs}, {"factor": layer(inputs)[0]}))
+    graph = Graph.of("density", keras.Model({"x": inputs}, {"factor": layer(inputs)[0]}))
     session = onnxruntime.InferenceSession(convert(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     query = RNG.integers(-1, 5, (300, 5)).astype("float32")
     expected = np.asarray(layer(query)[0])
@@ -177,7 +177,7 @@ def test_contributions_agree_between_runtimes_where_rows_are_copies_or_equally_f
     score, contribution = layer(inputs)
     named = {tensor.name: tensor for tensor in inputs}
     model = keras.Model(named, {"score": score, "contribution": contribution})
-    graph = _graph("score", model)
+    graph = Graph.of("score", model)
     session = onnxruntime.InferenceSession(convert(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     query = dict(zip(names, [part[700:] for part in parts], strict=True))
     expected = {name: np.asarray(part) for name, part in model(query).items()}

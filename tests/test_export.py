@@ -138,7 +138,7 @@ def test_parity_is_relative_to_each_feature():
     scale = np.full(12, 1.0, "float32")
     scale[0] = 1e6
     model.scaling.set_statistics(np.zeros(12, "float32"), scale)
-    model._compiled_functions.clear()
+    model._graphs.clear()
     reference = Reference.of(model, rows[:7])
 
     def off(name, array):
