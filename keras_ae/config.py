@@ -73,10 +73,20 @@ def config_of(manifest: Mapping[str, Any]) -> str:
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
     for name, table in tables.items():
         if table:
-            lines += ["", f"[{name}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items())]
+            lines += ["", f"[{name}]", *(f"{json.dumps(key)} = {_toml(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
 
 
-def _schema(manifest: Mapping[str, Any]) -> dict[str, str]:
-    columns = (manifest.get("table") or {}).get("columns", ())
-    return {column["name"]: column["kind"] for column in columns}
+def _schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """By column its kind, or beside that how its cells are read and scaled where that is told."""
+    told = {
+        column["name"]: {key: column[key] for key in ("kind", "format", "decimal", "transform") if column.get(key)}
+        for column in (manifest.get("table") or {}).get("columns", ())
+    }
+    return {name: of if len(of) > 1 else of["kind"] for name, of in told.items()}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(of)}' for key, of in value.items())} }}"
+    return json.dumps(value)

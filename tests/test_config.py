@@ -55,6 +55,16 @@ def test_what_is_on_the_command_line_goes_before_the_file(run, tmp_path):
     assert (code, "gone.csv" in err) == (2, True)
 
 
+def test_a_config_tells_how_cells_are_read(tmp_path):
+    given = {"day": {"kind": "datetime", "format": "%d/%m/%Y"}, "pay": {"kind": "numeric", "transform": "quantile"}}
+    columns = [{"name": name, **of, "shift": 2.5} for name, of in given.items()]
+    columns += [{"name": "zip", "kind": "categorical", "levels": ["a"]}]
+    manifest = {"asked": {"options": {}}, "source": "x.csv", "table": {"columns": columns}}
+    (tmp_path / "x.toml").write_text(config_of(manifest))
+    again = read_config(tmp_path / "x.toml", ["source", "schema"])
+    assert json.loads(again["schema"]) == {**given, "zip": "categorical"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -95,6 +95,19 @@ def test_labels_go_with_their_rows(tmp_path):
     assert set(without["label"].tolist()) == {-1, 0, 1}
 
 
+def test_labels_may_be_missing_beside_rows_that_are_skipped(tmp_path):
+    i = np.arange(2_000)
+    table = pd.DataFrame({"x": i / 7, "kind": np.where(i % 3, np.where(i % 2, "a", "b"), "")})
+    table = table.astype({"x": object})
+    table.loc[5, "x"] = "oops"
+    table.to_csv(tmp_path / "x.csv", index=False)
+    data = load_source(tmp_path / "x.csv", labels="kind", skip=True, stream=True)
+    assert data.stream.skipped == 1
+    for block in data.stream.labelled(("a", "b")).blocks(512, None, 0):
+        i = np.rint(block["x"][:, 0] * 7).astype(int)
+        np.testing.assert_array_equal(block["label"], np.where(i % 3, 1 - i % 2, -1))
+
+
 def test_a_row_stays_in_its_part_as_files_are_added_moved_and_joined(tmp_path):
     table, more = orders(), orders(6_000, seed=1).assign(colour="violet")
     few = load_source(write(tmp_path / "few", table), labels="kind", stream=True)

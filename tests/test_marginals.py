@@ -17,7 +17,7 @@ from scipy.stats import ks_2samp, spearmanr
 import keras_ae
 from keras_ae import pipeline, runtime
 from keras_ae.data import Rows, Schema, Source, fit_support, load_source
-from keras_ae.data.columns import within_support
+from keras_ae.data.columns import fit_columns, within_support
 from keras_ae.errors import ExportError
 from keras_ae.interface import standard_normal
 from keras_ae.layers import Marginals
@@ -278,8 +278,16 @@ def test_a_schema_may_ask_for_normal_quantiles_of_a_table_of_numbers():
     x = goods()
     of = {"price": {"kind": "numeric", "transform": "quantile"}, "stock": {"kind": "numeric", "transform": "linear"}}
     fitted = pipeline.fit(load_source(dict(zip(NAMES, x.T, strict=True)), schema=of), epochs=1, hidden=[8])
-    assert [column.transform for column in fitted.model.scaling.schema.columns] == ["quantile", None, None, None]
+    assert [column.transform for column in fitted.model.scaling.schema.columns] == ["quantile", None, "linear", None]
     check(fitted.model.generate(300, seed=0), fitted.splits.train)
+
+
+@pytest.mark.parametrize("price", [{"transform": "linear"}, {"transform": "quantile"}])
+def test_a_table_of_numbers_is_one_where_a_transform_can_not_be_had(price):
+    x = goods()[:, :2]
+    x[:, 0] = x[:, 0] if price["transform"] == "linear" else 1.0  # which has no quantiles
+    fitted = fit_columns(load_source({"price": x[:, 0], "count": x[:, 1]}, schema={"price": price}).rows.schema, x)
+    assert not fitted.is_plain
 
 
 def test_estimators_take_arrays_as_tables():

@@ -123,6 +123,13 @@ def test_records_are_rows_of_their_features(records):
     assert len(load_source(records / "0.tfrecord", labels="y").rows.x) == 400
 
 
+def test_labels_of_records_may_be_text(tmp_path):
+    write(tmp_path / "x.tfrecord", [{"v": row.tolist(), "y": b"up" if row[0] > 0 else b"down"} for row in NUMBERS])
+    data = load_source(tmp_path / "x.tfrecord", labels="y", stream=True)
+    for block in data.stream.labelled(("down", "up")).blocks(64, 1, 0):
+        np.testing.assert_array_equal(block["label"], block["x"][:, 0] > 0)
+
+
 def test_a_feature_of_bytes_is_a_row_of_uint8(tmp_path):
     write(tmp_path / "x.tfrecord", [{"image": pixels.tobytes()} for pixels in PIXELS])
     np.testing.assert_array_equal(load_source(tmp_path / "x.tfrecord").rows.x, PIXELS.reshape(len(PIXELS), -1))

@@ -128,3 +128,14 @@ def test_trackers_have_names_and_places(tmp_path):
         tracker_of("wandb", tmp_path)
     with pytest.raises(InputError, match="`track` must say where, csv=PLACE, as there is no `out`"):
         tracker_of("csv", None)
+
+
+def test_csv_goes_on_in_the_columns_that_are_there(tmp_path):
+    path = tmp_path / "x.csv"
+    for epoch, logs in enumerate([{"loss": 1.5, "val_loss": 2.5, "z": 3.5}, {"loss": 4.5, "z": 5.5}]):
+        tracker = tracker_of(f"csv={path}", None)
+        tracker.started({}, epoch > 0)
+        tracker.on_train_begin()
+        tracker.on_epoch_end(epoch, logs)
+        tracker.on_train_end()
+    assert path.read_text().split() == ["epoch,loss,val_loss,z", "0,1.5,2.5,3.5", "1,4.5,NA,5.5"]

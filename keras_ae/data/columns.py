@@ -198,9 +198,9 @@ def log_volume(schema: Schema, x: np.ndarray) -> np.ndarray:
 
 def with_flags(schema: Schema, f: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Features (rows, size) of which some say which cells of raw rows x (rows, columns) are missing."""
-    f = f.copy()
-    for flag in flags_of(schema):
-        f[:, flag] = np.isnan(x[:, layout(schema).column[flag]])
+    f, where = f.copy(), layout(schema)
+    for *_, flag in where.hides:
+        f[:, flag] = np.isnan(x[:, where.column[flag]])
     return f
 
 
@@ -274,11 +274,12 @@ def _fit_numeric(column: Column, values: np.ndarray) -> Column:
         knots = normal_quantiles(values, (np.arange(KNOTS) + 0.5) / KNOTS)
         if knots is not None:
             return replace(column, transform="quantile", knots=knots)
+    asked = None if column.transform is None else "linear"  # of a column that asked for one the table is no array
     # Few rows that differ from the rest, such as counts that are nearly always 0, have no quartiles to speak of.
     scale = deviation if deviation > 0.1 * spread else spread
     if scale <= 1e-6 * max(abs(middle), 1e-30):  # what float32 can't tell from a constant is one
-        return replace(column, transform=None, shift=float(middle), is_constant=True)
-    return replace(column, transform=None, shift=float(middle), scale=float(scale))
+        return replace(column, transform=asked, shift=float(middle), is_constant=True)
+    return replace(column, transform=asked, shift=float(middle), scale=float(scale))
 
 
 def deviation_by_quartiles(values: np.ndarray) -> float:

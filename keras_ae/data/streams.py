@@ -179,17 +179,9 @@ def survey(reader: Reader, most: Mapping[str, int]) -> Stream:
             f"Streamed rows must be enough to hold {SHARE:.0%} of them out for each of validation, calibration and "
             f"test, {_FEWEST} or more, and not all the same. Received: {total:,} rows, of which {few[0]}."
         )
-    samples = {name: part.rows() for name, part in parts.items()}
-    return Stream(
-        reader,
-        parts["train"].seen,
-        total,
-        skipped,
-        f"{int(digest):016x}",
-        tuple(trained),
-        samples,
-        parts["train"].hashes,
-    )
+    samples, train = {name: part.rows() for name, part in parts.items()}, parts["train"]
+    told = (total, skipped, f"{int(digest):016x}", tuple(trained))
+    return Stream(reader, train.seen, *told, samples, train.hashes)
 
 
 _ENDS = {
@@ -246,9 +238,10 @@ def as_labels(cells: Any, index: np.ndarray | None = None) -> np.ndarray:
 
 def _indices(y: Any, classes: tuple[str, ...]) -> np.ndarray:
     """Positions in the classes (rows,), -1 for a label that is missing or not one of them."""
-    values, codes = (y.values, y.codes) if isinstance(y, Coded) else np.unique(np.asarray(y), return_inverse=True)
+    if isinstance(y, Coded):
+        return _indices(y.values, classes)[y.codes]
     positions = {name: i for i, name in enumerate(classes)}
-    return np.array([positions.get(str(value), UNKNOWN) for value in as_labels(values)], "int32")[codes]
+    return np.array([positions.get(str(label), UNKNOWN) for label in as_labels(y)], "int32")
 
 
 def _side_by_side(streams: list[Iterator[Arrays]], width: int) -> Iterator[Arrays]:

@@ -74,8 +74,7 @@ class RecordRows:
             for batch in records:
                 parsed = {name: part.numpy() for name, part in tf.io.parse_example(batch, features).items()}
                 x = self._rows(parsed, path, start)
-                y = None if self.labels is None else parsed[self.labels].reshape(len(x)).astype(object)
-                yield Chunk(x, hashes_of_arrays(x), y)
+                yield Chunk(x, hashes_of_arrays(x), None if self.labels is None else _labels(parsed[self.labels]))
                 start += len(x)
         except tf.errors.OpError as error:
             raise InputError(f"{path}, after record {start}, could not be read: {error.message}") from error
@@ -95,6 +94,13 @@ class RecordRows:
                     f"Received: {len(text)}."
                 )
         return np.frombuffer(b"".join(texts), "uint8").reshape(len(texts), length)
+
+
+def _labels(parsed: np.ndarray) -> np.ndarray:
+    """Whole numbers, or bytes as text."""
+    y = parsed.ravel().astype(object)
+    y[:] = [label.decode(errors="replace") if isinstance(label, bytes) else label for label in y]
+    return y
 
 
 def records_of(files: list[Path], labels: str | None, without: tuple[str, ...] = ()) -> RecordRows:
