@@ -87,11 +87,12 @@ def ray_fit(
 
 def _train(asked: dict[str, Any]) -> None:
     """What each worker runs."""
+    import tensorflow as tf
     from ray import train
 
     import keras_ae
 
-    strategy = _strategy()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
     first = train.get_context().get_world_rank() == 0
     folder = Path(tempfile.mkdtemp(prefix=NAME))
     try:
@@ -103,12 +104,6 @@ def _train(asked: dict[str, Any]) -> None:
         keras_ae.fit(asked["source"], asked["out"], resume=run, strategy=strategy, **asked["options"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _strategy() -> Any:
-    import tensorflow as tf
-
-    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 class _Reported(Run):

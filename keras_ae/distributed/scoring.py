@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +86,8 @@ def run_files(
     if others:
         raise InputError(f"Rows for Ray must be in {_ENDING} files. Received: {others[0]}.")
     rows = sum(_rows_of(file, keys) for file in files)
-    worker: dict[str, Any] = {
-        "path": os.path.realpath(path),
-        "function": function,
-        "precision": precision,
-        "keys": tuple(keys),
-    }
-    worker |= {"providers": providers, "alpha": alpha, "skip": skip, "batch_rows": batch_rows}
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    worker["out"] = str(partial)
+    asked = (os.path.realpath(path), function, precision, tuple(keys), providers, alpha, skip, batch_rows, str(partial))
     try:
         with cluster() as ray:
             data = ray_of("data")
@@ -105,7 +99,7 @@ def run_files(
             with data.DataContext.current(context), quiet("ray.data"):
                 results = data.from_items(parts, override_num_blocks=len(parts)).map(
                     _Worker,
-                    fn_constructor_kwargs=worker,
+                    fn_constructor_args=asked,
                     compute=data.ActorPoolStrategy(size=size),
                     # Workers hold theirs to the end: without one that is left, nothing would be read or written.
                     num_cpus=min(1.0, max(processors - 1, 0.5) / size),
@@ -127,31 +121,29 @@ def run_files(
     return rows
 
 
+@dataclass
 class _Worker:
-    """What one process of the cluster holds: the artifact's sessions, one thread each."""
+    """What one process of the cluster holds: the artifact's sessions, one thread each; otherwise as of `run_files`."""
 
-    def __init__(
-        self,
-        path: str,
-        function: str,
-        precision: str,
-        keys: tuple[str, ...],
-        providers: Any,
-        alpha: float | None,
-        skip: bool,
-        batch_rows: int,
-        out: str,
-    ) -> None:
-        self.model = runtime.load(path, precision, providers, threads=1)
-        self.function, self.keys, self.alpha, self.skip = function, keys, alpha, skip
-        self.batch_rows, self.out = batch_rows, Path(out)
+    path: str
+    function: str
+    precision: str
+    keys: tuple[str, ...]
+    providers: Any
+    alpha: float | None
+    skip: bool
+    batch_rows: int
+    out: str
+
+    def __post_init__(self) -> None:
+        self.model = runtime.load(self.path, self.precision, self.providers, threads=1)
 
     def __call__(self, part: dict[str, Any]) -> dict[str, Any]:
         """Computes a part of the rows and writes its results, whole or not at all."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        target = self.out / part["name"]
+        target = Path(self.out, part["name"])
         unfinished = target.with_suffix(f".{os.getpid()}")
         with open_parquet(Path(part["file"]), numeric=False) as (file, _):
             batches = file.iter_batches(self.batch_rows, row_groups=json.loads(part["groups"]))

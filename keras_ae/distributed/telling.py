@@ -38,13 +38,9 @@ class Telling(Callback):
         self.total, self.objective, self.best = total, objective, best
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(trials, trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(trials, trial)
-
-    def _tell(self, trials: list[Any], last: Any) -> None:
-        ended = [trial for trial in trials if trial is last or trial.status in _ENDED]
-        values = [trial.last_result["value"] for trial in ended if "value" in trial.last_result]
+        ended = [one for one in trials if one is trial or one.status in _ENDED]
+        values = [one.last_result["value"] for one in ended if "value" in one.last_result]
         best = f", best {self.objective} {(min if self.best == 'min' else max)(values):.4g}" if values else ""
         _PROGRESS.get()(f"{len(ended)} of {self.total} trials{best}", len(ended) / self.total)
+
+    on_trial_error = on_trial_complete
