@@ -206,6 +206,8 @@ def impute_file(
             table = {name: np.array(column, object) for name, column in cells.columns.items()}
             for i, (name, made) in enumerate(schema.table(model.impute(x)).items()):
                 missing = np.isnan(x[:, i])
+                if made.dtype != object and not isinstance(cells.columns[name], np.ndarray):
+                    made = made.astype(str)  # as the other cells of a .csv are
                 filled[name] = filled.get(name, 0) + int(missing.sum())
                 table[name][missing] = made[missing]
             yield table

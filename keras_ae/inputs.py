@@ -11,7 +11,7 @@ from keras_ae.data.arrow import ArrowTable, is_dataset, table_of_dataset
 from keras_ae.data.cells import Cells, Problem
 from keras_ae.data.images import IMAGE_ENDINGS, ImageRows
 from keras_ae.data.nested import Series, in_order, series_of_arrow
-from keras_ae.data.schema import check_problems
+from keras_ae.data.schema import check_problems, check_taken
 from keras_ae.data.sequences import Sequences
 from keras_ae.data.shards import batches_of, cells_of_shards, is_many
 from keras_ae.data.sources import files_of
@@ -123,12 +123,7 @@ def arranged(rows: Rows, columns: tuple[str, ...] | None, source: Path | str) ->
     """The rows with their columns by name, in the order of those trained on."""
     if columns is None or rows.columns is None or rows.columns == columns:
         return rows.x
-    for kind, names in (
-        ("misses", [name for name in columns if name not in rows.columns]),
-        ("has, beyond those trained on,", [name for name in rows.columns if name not in columns]),
-    ):
-        if names:
-            raise InputError(f"{source} {kind} column {', '.join(names)}. The model takes: {', '.join(columns)}.")
+    check_taken(source, rows.columns, columns)
     return rows.x[:, [rows.columns.index(name) for name in columns]]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_ae import artifact
 from keras_ae.data.batches import ahead
-from keras_ae.data.cells import cells_of, is_table, table_like
+from keras_ae.data.cells import cells_of, columns_of, is_table, table_like
 from keras_ae.data.columns import features, with_flags
 from keras_ae.data.labels import label_index
 from keras_ae.data.nested import in_order, series_of_table
@@ -212,7 +212,7 @@ class Model(LocalFunctions):
         """
         if self.sequences is None:
             raise InputError("Series of different lengths are for a model that was trained on such. Received: another.")
-        series = series_of_table(x, "`x`") if is_table(x) else None
+        series = series_of_table(columns_of(x), "`x`") if is_table(x) else None
         return self.sequences.padded(x if series is None else in_order(series, self.sequences.channels, "`x`"), "x")
 
     def _inputs(self, function: str, given: Any, start: int | None = None) -> dict[str, np.ndarray]:

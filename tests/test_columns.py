@@ -633,6 +633,10 @@ def test_missing_cells_are_filled_by_what_goes_with_the_rest(run, orders_artifac
     assert json.loads(done.stdout)["filled"] == {c: sum(not row[c] for row in before) for c in ("age", "colour")}
     assert all(row["age"] and row["colour"] for row in after)
     assert [row["key"] for row in after] == [row["key"] for row in before]
+    holes.to_csv(tmp_path / "holes.csv", index=False)  # whose first age is missing
+    assert run("impute", orders_artifact, tmp_path / "holes.csv", "--out", tmp_path / "filled.parquet").exit_code == 0
+    ages = pd.read_parquet(tmp_path / "filled.parquet")["age"].astype(float)
+    np.testing.assert_allclose(ages, filled["age"].astype(float), rtol=1e-5)
 
 
 def test_files_of_a_table_are_one_table_whatever_the_order_of_their_columns(run, orders_artifact, orders_csv, tmp_path):
@@ -727,6 +731,7 @@ def test_a_fit_drops_columns_and_skips_rows_when_told(run, orders_csv, tmp_path)
     assert done.exit_code == 0, done.stderr
     assert "1 of 401 rows were skipped" in done.stderr
     assert " rows of 3 columns: 2 numeric, 1 categorical\n" in done.stderr
+    assert re.search(r"^  table +3 columns: 2 numeric, 1 categorical; left out: key, when, member$", done.stdout, re.M)
     manifest = json.loads((tmp_path / "a/manifest.json").read_text())
     assert manifest["columns"] == ["amount", "age", "colour"]
     assert run("score", tmp_path / "a", orders_csv, "--out", tmp_path / "s.csv").exit_code == 0

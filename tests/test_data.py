@@ -383,7 +383,7 @@ def test_a_missing_value_in_parquet_is_named(tmp_path):
         ("\na,b\n1,x\n", ["line 3", "column b", "'x'"]),
         ("a,b\n1,1_000\n", ["line 2", "column b", "'1_000'"]),
         ("a,b\n1,٣\n", ["line 2", "column b", "'٣'"]),
-        ("a;b\n1;1.234,5\n", ["line 2", "column b", "'1.234,5'"]),
+        ("a;b\n1;1.23,5\n", ["line 2", "column b", "'1.23,5'"]),
         ('"a\nb",c\n1,2\n3,x\n', ["line 4", "column c", "'x'"]),
         ("a,b\n", ["no rows"]),
         ("\n\n", ["no rows"]),

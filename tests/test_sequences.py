@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.dataset import dataset
 
 import keras_ae
 from keras_ae import runtime
@@ -188,6 +189,7 @@ def test_sources_of_series(tmp_path):
         "npz": load_source(tmp_path / "x.npz"),
         "two": load_source(tmp_path / "two.parquet", labels="kind"),
         "one": load_source(tmp_path / "one.parquet", drop=["id"]),
+        "data set": load_source(dataset(tmp_path / "two.parquet"), labels="kind"),
         "dict": load_source(of_channels),
     }
     for name, source in found.items():
@@ -197,6 +199,8 @@ def test_sources_of_series(tmp_path):
     assert found["list"].rows.channels == ("channel 0", "channel 1")
     with pytest.raises(InputError, match=r"must be the labels, or dropped\. Received: id"):
         load_source(tmp_path / "one.parquet")
+    with pytest.raises(InputError, match=r"must have a column 'class'\. Received: kind, flow, heat"):
+        load_source(dataset(tmp_path / "two.parquet"), labels="class")
     with pytest.raises(InputError, match="not streamed"):
         load_source(tmp_path / "one.parquet", drop=["id"], stream=True)
 

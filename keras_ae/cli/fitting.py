@@ -234,6 +234,8 @@ def fit(
         return print_json(fitted.summary())
     metrics = fitted.manifest["metrics"]
     typer.echo(f"{out}: {recipe}, {fitted.manifest['latent_dim']} latents, in {fitted.seconds:.0f} s")
+    if fitted.manifest["columns"]:
+        typer.echo(f"  table                {_table(fitted.manifest)}")
     (rmse, own), (pca, _) = (rmse_of(metrics, rows) for rows in ("test", "test_pca"))
     typer.echo(f"  RMSE on unseen rows  {rmse:.4g}{' deviations' if own else ''} (PCA: {pca:.4g})")
     if "accuracy_test" in metrics:
@@ -246,6 +248,16 @@ def fit(
     if fitted.report:
         typer.echo(f"  report               {fitted.report}")
     typer.echo(f"  next                 keras-ae info {out}")
+
+
+def _table(manifest: dict[str, Any]) -> str:
+    """What the columns of a table were taken for."""
+    from keras_ae.data import Schema
+
+    table = manifest.get("table")
+    schema = Schema.of(table) if table else Schema.of_numbers(manifest["columns"])
+    left_out = f"; left out: {', '.join(manifest['dropped'])}" if manifest["dropped"] else ""
+    return schema.counts() + left_out
 
 
 def _run_of(out: Path, resume: bool | None, **every: Any) -> Any:

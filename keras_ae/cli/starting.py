@@ -10,9 +10,7 @@ from keras_ae.cli.console import print_json, tensorflow_imported
 from keras_ae.quiet import greetings_kept_back
 
 
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
-) -> None:
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")]) -> None:
     """Write a small project that works.
 
     It has data, a config file, a Makefile and a test.

@@ -2,7 +2,7 @@
 
 from keras_ae.data.batches import read_batches
 from keras_ae.data.columns import ColumnStatistics, fit_columns, fit_support
-from keras_ae.data.kinds import infer, schema_of
+from keras_ae.data.kinds import infer
 from keras_ae.data.output import write_batches, write_rows
 from keras_ae.data.preprocessing import Statistics, fit_scaling
 from keras_ae.data.schema import Column, Schema
@@ -20,7 +20,6 @@ __all__ = [
     "Rows",
     "Source",
     "Schema",
-    "schema_of",
     "Splits",
     "Statistics",
     "Windowing",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.batches import BATCH_BYTES
+from keras_ae.data.batches import BATCH_BYTES, rows_of
 from keras_ae.data.cells import MISSING, Cells, arrow_column
 from keras_ae.data.hashing import hashes_of_cells
 from keras_ae.data.schema import OF_ANOTHER_KIND, Schema, check_problems
@@ -21,6 +21,8 @@ _UNIT_ROWS = 1 << 16
 """Row groups of a parquet file are read together until they have so many rows."""
 _MOST_ROWS = 1 << 16
 _CSV_BLOCK = 4 << 20
+_THOUSANDS = r"^(\s*[+-]?\d+)\.((?:\d{3}\.)*\d{3},\d+(?:[eE][+-]?\d+)?\s*)$"
+"""Of a number between semicolons: what is before and behind its first point between thousands."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class TableRows:
     def chunks(self, unit: int) -> Iterator[Chunk]:
         """Raises InputError for a cell that can't be used, by file, row and column."""
         names = self.schema.names
-        texts = frozenset(column.name for column in self.schema.columns if column.kind != "numeric")
+        texts = frozenset(column.name for column in self.schema.columns if column.kind != "numeric" or column.decimal)
         if self.labels is not None:
             texts |= {self.labels}
         columns = [*names, *([] if self.labels is None else [self.labels])]
@@ -117,13 +119,11 @@ class TableRows:
             hashes = hashes_of_cells(cells, self.schema, x)
             if problems and not self.skip:
                 check_problems(problems, OF_ANOTHER_KIND)
-            if problems:
-                bad = sorted({problem.row for problem in problems})
+            bad = sorted({problem.row for problem in problems})
+            if bad:
                 x, hashes = np.delete(x, bad, axis=0), np.delete(hashes, bad)
                 y = None if y is None else np.delete(as_labels(y), bad)
-                yield Chunk(x, hashes, y, len(bad))
-            else:
-                yield Chunk(x, hashes, y)
+            yield Chunk(x, hashes, y, len(bad))
 
 
 def is_dataset(source: Any) -> bool:
@@ -170,7 +170,7 @@ def table_of_dataset(dataset: Any) -> ArrowTable:
                 fragment.to_batches(
                     schema=dataset.schema,
                     columns=columns,
-                    batch_size=_rows_of(len(columns)),
+                    batch_size=_batch_rows(len(columns)),
                     batch_readahead=1,
                     fragment_readahead=1,
                 )
@@ -185,8 +185,8 @@ def table_of_dataset(dataset: Any) -> ArrowTable:
         return ArrowTable("dataset", columns, units, len(units), 8 * dataset.count_rows() * len(columns))
 
 
-def _rows_of(columns: int) -> int:
-    return max(1, min(_MOST_ROWS, BATCH_BYTES // (8 * max(columns, 1))))
+def _batch_rows(columns: int) -> int:
+    return min(_MOST_ROWS, rows_of(BATCH_BYTES, columns))
 
 
 def _parquet(path: Path) -> tuple[dict[str, str], list[Unit], int]:
@@ -216,14 +216,14 @@ def _reading(path: Path, groups: tuple[int, ...]) -> Callable[[list[str]], Itera
 
         # Not a scan of a data set, which holds whole row groups.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGES) as file:
-            yield from file.iter_batches(_rows_of(len(columns)), list(groups), columns, use_threads=False)
+            yield from file.iter_batches(_batch_rows(len(columns)), list(groups), columns, use_threads=False)
 
     return read
 
 
 def _csv(path: Path) -> tuple[dict[str, str], list[Unit], int]:
     with csv_text(path):
-        names, _ = csv_header(path)
+        names, lines = csv_header(path)
     if names is None:
         raise InputError(f"{path} must have column names in its first line. Received: numbers.")
 
@@ -234,7 +234,9 @@ def _csv(path: Path) -> tuple[dict[str, str], list[Unit], int]:
         delimiter = delimiter_of(path)
         texts = {word for text in MISSING for word in (text, text.upper(), text.capitalize())}
         options = {
-            "read_options": pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False, column_names=list(names)),
+            "read_options": pyarrow.csv.ReadOptions(
+                block_size=_CSV_BLOCK, use_threads=False, skip_rows=lines, column_names=list(names)
+            ),
             "parse_options": pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             "convert_options": pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
@@ -244,15 +246,10 @@ def _csv(path: Path) -> tuple[dict[str, str], list[Unit], int]:
                 include_columns=columns,
             ),
         }
-        options["read_options"].skip_rows = _header_lines(path)
         with pyarrow.csv.open_csv(path, **options) as reader:
             yield from reader if delimiter != ";" else map(_with_points, reader)
 
     return dict.fromkeys(names, "text"), [Unit(str(path), 0, read, is_text=True)], path.stat().st_size
-
-
-def _header_lines(path: Path) -> int:
-    return csv_header(path)[1]
 
 
 def _kind(kind: Any) -> str:
@@ -267,9 +264,12 @@ def _with_points(batch: Any) -> Any:
     import pyarrow as pa
     from pyarrow import compute
 
-    pattern = f"^{DECIMAL_COMMA.pattern}$"
-    columns = [compute.replace_substring_regex(column, pattern, r"\1.\2") for column in batch.columns]
-    return pa.record_batch(columns, schema=batch.schema)
+    def with_points(column: Any) -> Any:
+        while compute.any(compute.match_substring_regex(column, _THOUSANDS)).as_py():
+            column = compute.replace_substring_regex(column, _THOUSANDS, r"\1\2")
+        return compute.replace_substring_regex(column, f"^{DECIMAL_COMMA.pattern}$", r"\1.\2")
+
+    return pa.record_batch([with_points(column) for column in batch.columns], schema=batch.schema)
 
 
 def _as_numbers(column: Any) -> Any:

@@ -9,15 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from keras_ae.data.tables import (
-    Rows,
-    as_numbers,
-    check_input,
-    check_names,
-    open_parquet,
-    parquet_rows,
-    read_rows,
-)
+from keras_ae.data.tables import Rows, as_numbers, check_input, check_names, open_parquet, parquet_rows, read_rows
 from keras_ae.data.text import open_csv
 from keras_ae.errors import InputError, reading
 
@@ -44,7 +36,7 @@ def read_batches(
         with open_parquet(path, without) as (file, kept):
             rows, features = file.metadata.num_rows, len(kept)
         if rows * features * _NUMBER > size:
-            return rows, _parquet_batches(path, _rows_of(size, features), without)
+            return rows, _parquet_batches(path, rows_of(size, features), without)
     elif path.suffix == ".csv" and path.stat().st_size > size:
         return None, _csv_batches(path, size, without)
     elif path.suffix == ".npy" and path.stat().st_size > size:
@@ -70,7 +62,8 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
             thread.shutdown(cancel_futures=True)
 
 
-def _rows_of(size: int, features: int) -> int:
+def rows_of(size: int, features: int) -> int:
+    """Rows of a batch of about so many bytes."""
     return max(1, size // (_NUMBER * max(features, 1)))
 
 
@@ -89,7 +82,7 @@ def _csv_batches(path: Path, size: int, without: tuple[str, ...]) -> Iterator[Ro
     with open_csv(path, without) as (columns, block):
         check_names(path, columns)
         features = len(columns) if columns else None
-        while len(x := block(_rows_of(size, features or 1_000))):
+        while len(x := block(rows_of(size, features or 1_000))):
             if features is not None and x.shape[1] != features:
                 raise ValueError  # in open_csv the search for the line begins
             features = x.shape[1]
@@ -110,7 +103,7 @@ def _npy_batches(path: Path, size: int) -> tuple[int, Iterator[Rows]]:
         return len(whole.x), iter([whole])
     if path.stat().st_size < offset + math.prod(shape) * dtype.itemsize:
         raise InputError(f"{path} is not a readable .npy of numbers: it was cut.")
-    return shape[0], _npy_blocks(path, offset, shape, dtype, _rows_of(size, math.prod(shape[1:])))
+    return shape[0], _npy_blocks(path, offset, shape, dtype, rows_of(size, math.prod(shape[1:])))
 
 
 def _npy_blocks(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from keras_ae.errors import InputError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", ".", "#n/a", "<na>", "nat"})
 """Texts, in small letters, that stand for a cell without a value."""
-_CELLS = 2_000_000
+MOST_CELLS = 2_000_000
 """Held at once, where a file is read in batches."""
 
 
@@ -77,20 +78,27 @@ class Cells:
 
 
 def is_table(x: Any) -> bool:
-    """Whether x is a DataFrame (pandas, polars) or a dictionary of columns."""
+    """Whether x is a DataFrame (pandas, polars), a pyarrow.Table or a dictionary of columns."""
     return isinstance(x, Mapping) or (hasattr(x, "columns") and hasattr(x, "__getitem__"))
+
+
+def columns_of(table: Any) -> dict[str, Any]:
+    """The columns of a DataFrame, a pyarrow.Table or a dictionary of columns by name."""
+    names = table if isinstance(table, Mapping) else getattr(table, "column_names", table.columns)
+    return {str(name): table[name] for name in names}
 
 
 def table_like(x: Any, columns: dict[str, Any]) -> Any:
     """Columns as the kind of table that x is, with its index if it has one."""
     if isinstance(x, dict):
         return columns
-    return type(x)(columns, index=x.index) if hasattr(x, "index") else type(x)(columns)
+    make = getattr(x, "from_pydict", type(x))  # of a pyarrow.Table
+    return make(columns, index=x.index) if hasattr(x, "index") else make(columns)
 
 
 def cells_of(table: Any, source: str = "The table") -> Cells:
-    """Cells of a DataFrame or a dictionary of columns."""
-    columns = {str(name): np.asarray(table[name]) for name in (table if isinstance(table, Mapping) else table.columns)}
+    """Cells of a table that is in memory."""
+    columns = {name: np.asarray(column) for name, column in columns_of(table).items()}
     sizes = {column.shape for column in columns.values()}
     if len(sizes) != 1 or any(len(size) != 1 for size in sizes):
         raise InputError(f"{source} must have columns (rows,) of one size. Received: {sorted(sizes) or 'none'}.")
@@ -116,7 +124,7 @@ def read_cells(path: Path, without: Sequence[str] = ()) -> Cells:
     return cells
 
 
-def cell_batches(path: Path, without: Sequence[str] = (), most: int | None = _CELLS) -> Iterator[Cells]:
+def cell_batches(path: Path, without: Sequence[str] = (), most: int | None = MOST_CELLS) -> Iterator[Cells]:
     """The same in batches of at most so many cells; columns that are left out need not be there."""
     check_input(path)
     if path.suffix not in TABLES:
@@ -125,10 +133,12 @@ def cell_batches(path: Path, without: Sequence[str] = (), most: int | None = _CE
 
 
 def _known(cell: Any) -> Any:
-    """None for a cell that is missing, text without the blanks around it."""
+    """None for a cell that is missing, text without the blanks around it, a time of day as text."""
     if isinstance(cell, str):
         cell = cell.strip()
         return None if cell.lower() in MISSING else cell
+    if isinstance(cell, time):
+        return cell.isoformat("seconds")
     if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell):
         return None
     return cell
@@ -144,29 +154,20 @@ def _csv_cells(path: Path, without: tuple[str, ...], most: int | None) -> Iterat
         if not kept:
             raise InputError(f"{path} must have a column beside {', '.join(without)}. Received: none.")
         size = None if most is None else max(1, most // len(names))
-        empty = ("",) * len(names)
-        rows: list[Sequence[str]] = []
-        lines: list[int] = []
-        problems: list[Problem] = []
-        line = 0
-
-        def batch() -> Cells:
-            columns = {names[i]: [_known(row[i]) for row in rows] for i in kept}
-            return Cells(columns, str(path), "line", tuple(lines), tuple(problems))
-
-        for line, row in islice(csv_records(path), 1, None):
-            if len(row) != len(names):
-                message = f"{path}, line {line}: must have {of_columns(len(names))}. Received: {len(row)}."
-                problems.append(Problem(len(rows), message))
-            rows.append(row if len(row) == len(names) else empty)
-            lines.append(line)
-            if len(rows) == size:
-                yield batch()
-                rows, lines, problems = [], [], []
-        if not line:
+        empty = [""] * len(names)
+        lines: tuple[int, ...] = ()
+        records = islice(csv_records(path), 1, None)
+        while found := list(islice(records, size)):
+            lines = tuple(line for line, _ in found)
+            problems = tuple(
+                Problem(i, f"{path}, line {line}: must have {of_columns(len(names))}. Received: {len(row)}.")
+                for i, (line, row) in enumerate(found)
+                if len(row) != len(names)
+            )
+            rows = [row if len(row) == len(names) else empty for _, row in found]
+            yield Cells({names[i]: [_known(row[i]) for row in rows] for i in kept}, str(path), "line", lines, problems)
+        if not lines:
             raise InputError(f"{path} holds no rows.")
-        if rows:
-            yield batch()
 
 
 def _parquet_cells(path: Path, without: tuple[str, ...], most: int | None) -> Iterator[Cells]:

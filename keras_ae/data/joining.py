@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.arrow import ArrowTable, TableRows, table_of_dataset, table_of_files
-from keras_ae.data.cells import Cells, read_cells
+from keras_ae.data.cells import Cells
 from keras_ae.data.images import ImageRows
 from keras_ae.data.kinds import Inference, infer
 from keras_ae.data.nested import lists_among, series_of_arrow
@@ -33,6 +33,7 @@ from keras_ae.data.tables import (
 )
 from keras_ae.data.text import csv_header, csv_text
 from keras_ae.data.tfrecord import RecordRows
+from keras_ae.data.values import may_be_days
 from keras_ae.errors import CellError, InputError
 
 MEMORY_BYTES = 256 << 20
@@ -94,13 +95,12 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
         if asked.is_plain:
             try:
                 rows = _joined(files, asked.labels)
-                if rows.columns is None or not (set(rows.columns) & set(UNNAMED) or _has_row_numbers(rows.x)):
+                if rows.columns is None or not (set(rows.columns) & set(UNNAMED) or _may_be_more(rows.x)):
                     return Source(name, rows, labels=asked.labels)
             except CellError:
                 if not _has_names(files[0]):
                     raise
-        read = cells_of_shards(files, (), lambda file, without: iter([read_cells(file, without)]))
-        return of_cells(list(read), name, asked)
+        return of_cells([*cells_of_shards(files, most=None)], name, asked)
     if stream:
         raise InputError(f"A stream must be of {STREAMED}. Received: {path}.")
     if not asked.is_plain:
@@ -134,14 +134,14 @@ def of_series(name: str, rows: Rows, labels: str | None = None, test: Rows | Non
 
 def of_dataset(dataset: Any, asked: Asked, stream: bool | None) -> Source:
     """A `pyarrow.dataset.Dataset`."""
-    lists = lists_among(dataset.schema, [name for name in dataset.schema.names if name not in asked.drop])
-    if lists:
+    kept = asked.kept(dataset.schema.names, "The data set")
+    if lists_among(dataset.schema, kept):
         if stream or asked.schema is not None or asked.skip:
             raise InputError(_NO_STREAM)
         with reading_arrow("The data set"):
-            table = dataset.to_table(columns=[name for name in dataset.schema.names if name not in asked.drop])
+            table = dataset.to_table([*kept, *([] if asked.labels is None else [asked.labels])])
         y = None if asked.labels is None else np.array(table.column(asked.labels).to_pylist(), object)
-        series = series_of_arrow(table if y is None else table.drop_columns([asked.labels]), "The data set")
+        series = series_of_arrow(table.select(kept), "The data set")
         assert series is not None
         return of_series("dataset", Rows(series[0], y, channels=series[1]), asked.labels)
     table = table_of_dataset(dataset)
@@ -199,8 +199,9 @@ def streamed(table: ArrowTable, asked: Asked) -> Source:
 
 def _of_any_kind(table: ArrowTable, asked: Asked, kept: list[str]) -> tuple[Stream, Schema]:
     given = asked.schema if isinstance(asked.schema, Mapping) else {}
-    kinds = {name: of.get("kind", "numeric") for name, of in given.items() if isinstance(of, Mapping)}
-    texts = frozenset(name for name, kind in kinds.items() if kind != "numeric")
+    texts = frozenset(
+        name for name, of in given.items() if isinstance(of, Mapping) and of.get("kind", "numeric") != "numeric"
+    )
     schema = asked.schema_of((cells for unit in table.units for cells in table.cells(unit, kept, texts)), table.name)
     return survey(TableRows(table, schema, asked.labels, asked.skip), MOST), schema
 
@@ -212,7 +213,7 @@ def _of_numbers(table: ArrowTable, asked: Asked, kept: list[str]) -> tuple[Strea
     guess = Schema(tuple(Column(name, "numeric", nullable=True) for name in kept))
 
     def is_guess(schema: Schema) -> bool:
-        return schema.names == guess.names and len(schema.of_kind("numeric")) == len(kept)
+        return schema.names == guess.names and all(c.kind == "numeric" and not c.decimal for c in schema.columns)
 
     try:
         if not is_guess(asked.schema_of([next(table.cells(table.units[0], kept))], table.name)):
@@ -255,8 +256,9 @@ def _has_names(file: Path) -> bool:
         return csv_header(file)[0] is not None
 
 
-def _has_row_numbers(x: np.ndarray) -> bool:
-    return x.ndim == 2 and any(counts_rows(column, start) for column in x.T for start in (0, 1))
+def _may_be_more(x: np.ndarray) -> bool:
+    """Whether numbers (rows, columns) have a column that counts the rows, or one that may be of days."""
+    return x.ndim == 2 and any(may_be_days(c) or counts_rows(c, 0) or counts_rows(c, 1) for c in x.T)
 
 
 def _joined(files: list[Path], labels: str | None, without: tuple[str, ...] = ()) -> Rows:

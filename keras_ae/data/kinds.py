@@ -2,17 +2,28 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from keras_ae.data.cells import Cells, Coded, cells_of
+from keras_ae.data.cells import Cells, Coded
 from keras_ae.data.schema import KINDS, Column, Schema
 from keras_ae.data.tables import UNNAMED, counts_rows
-from keras_ae.data.values import FALSE, TRUE, formats_of, level_of, listed, moment_of, number_of
+from keras_ae.data.values import (
+    DAYS,
+    DECIMALS,
+    FALSE,
+    TRUE,
+    formats_of,
+    level_of,
+    listed,
+    may_be_days,
+    moment_of,
+    number_of,
+)
 from keras_ae.errors import InputError
 
 MOST_LEVELS = 64
@@ -24,6 +35,8 @@ _MOSTLY = 0.9
 """Share of cells that must be of a kind for the column to be so; the others are errors then, not categories."""
 _FEWEST_NUMBERED = 10
 """Rows from which on numbers that count them are no chance."""
+_FEWEST_DAYS = 5
+"""Different days from which on numbers that are all days, such as 20240131, are no chance."""
 _MOST_COUNTED = 100_000
 """Different cells of a column that are counted each; others, met later, are all taken for different ones."""
 
@@ -33,15 +46,16 @@ def infer(
 ) -> Schema:
     """The kinds of a table's columns from their cells.
 
-    Texts of dates are `datetime`, yes and no or true and false `boolean`, numbers `numeric`, other texts `categorical`.
+    Texts of dates or times of day, and numbers that are all days such as 20240131, are `datetime`, yes and no or true
+    and false `boolean`, other numbers and amounts such as $1,234.50 `numeric`, other texts `categorical`.
     Where nearly all cells are of a kind, the others are errors. A column whose texts nearly all differ or whose numbers
     count the rows, which names rows and does not describe them, or that has no values or no name, is left out, and
     noted. So is one of dates that may be read day or month first.
 
     Args:
         cells: to look at; or batches of them, of which none is kept.
-        given: what is known better, by column: `kind`, `nullable`, `levels`, `format`, `transform`, or
-            `{"kind": "drop"}`.
+        given: what is known better, by column: `kind`, `nullable`, `levels`, `format`, `decimal`,
+            `transform`, or `{"kind": "drop"}`.
         source: of batches, for messages.
 
     Raises:
@@ -89,11 +103,6 @@ class Inference:
         return Schema(tuple(columns), tuple(dropped), tuple(notes))
 
 
-def schema_of(table: Any) -> Schema:
-    """The schema of a DataFrame or a dictionary of columns."""
-    return infer(cells_of(table))
-
-
 class _Evidence:
     """What the cells of one column say about its kind; memory does not grow with their number."""
 
@@ -101,8 +110,8 @@ class _Evidence:
         self.given: str | None = given.get("kind")
         self.format: str | None = given.get("format")
         self.counts: Counter[Any] = Counter()
-        self.known = self.numbers = self.beyond = 0
-        self.of_kind: Counter[str] = Counter()
+        self.known = self.numbers = self.beyond = self.flags = 0
+        self.decimals: dict[str | None, int] = dict.fromkeys(DECIMALS, 0)
         self.dates: Counter[str | None] = Counter()
         self.first: dict[str | None, datetime] = {}
         self.is_count, self.rows, self.start = self.given is None, 0, 0.0
@@ -112,15 +121,17 @@ class _Evidence:
             return
         self.is_count = self.is_count and self._counts_on(cells)
         self.rows += len(cells)
-        if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and self.given in (None, "numeric"):
+        is_numeric = isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and self.given in (None, "numeric")
+        if is_numeric and not may_be_days(cells):
             known = len(cells) - int(np.isnan(cells).sum())
             self.known += known
             self.numbers += known
             return
         for cell, count in _counted(cells).items():
             self.known += count
-            for kind, test in _TESTS.items() if self.given is None else ():
-                self.of_kind[kind] += count * test(cell)
+            self.flags += count * _is_flag(cell)
+            for decimal in DECIMALS if self.given in (None, "numeric") else ():
+                self.decimals[decimal] += count * (number_of(cell, decimal) is not None)
             for form in self._formats(cell):
                 if (moment := moment_of(cell, form)) is not None:
                     self.dates[form] += count
@@ -151,13 +162,16 @@ class _Evidence:
             return f"{len(self._levels()) + self.beyond:,} different texts in {self.known:,} cells name rows"
         nullable = bool(given.pop("nullable", self.known < rows))
         levels = tuple(str(level) for level in given.pop("levels", ()))
+        if kind == "numeric":  # of readings that give as many numbers the first
+            given = {"decimal": max(DECIMALS, key=self.decimals.__getitem__)} | given
         column = Column(name, kind, nullable, levels, **given)
         if kind == "categorical" and not column.levels:
             common = self._levels().most_common(MOST_LEVELS)
             frequent = [level for level, count in common if count >= _FEWEST_OF_LEVEL]
             column = replace(column, levels=tuple(frequent or [level for level, _ in common]))
         if kind == "boolean" and not column.levels:
-            words = {word.lower() in TRUE: word for word in self.counts if isinstance(word, str)}
+            texts = (word for word in self.counts if isinstance(word, str))
+            words = {word.lower() in TRUE: word for word in texts if word.lower() in TRUE | FALSE}
             column = replace(column, levels=(words[False], words[True]) if len(words) == 2 else ())
         if kind == "datetime" and column.origin is None:
             form = forms[0] if forms else self.format
@@ -196,12 +210,14 @@ class _Evidence:
 
     def _kind(self, name: str) -> str | None:
         """None for texts that nearly all differ."""
-        self.of_kind["numeric"] += self.numbers
-        self.of_kind["datetime"] = max(self.dates.values(), default=0)
-        for kind in (*_TESTS, "datetime"):
-            share = self.of_kind[kind] / self.known
-            if share == 1.0 or (share >= _MOSTLY and kind != "boolean"):
-                return kind
+        if self.flags == self.known:
+            return "boolean"
+        if self.dates[DAYS] == self.known and len(self.counts) >= _FEWEST_DAYS:
+            return "datetime"
+        if max(self.decimals.values()) + self.numbers >= _MOSTLY * self.known:
+            return "numeric"
+        if max(self.dates.values(), default=0) >= _MOSTLY * self.known:
+            return "datetime"
         if self.numbers:
             raise InputError(
                 f"Column {name} must be of one kind. Received: numbers in some rows and texts in others; "
@@ -227,24 +243,21 @@ def _counted(cells: Any) -> Counter[Any]:
         return Counter(map(str, known))
 
 
-def _is_word(cell: str) -> bool:
-    return cell.lower() in TRUE | FALSE and not cell[0].isdigit()
+def _is_flag(cell: Any) -> bool:
+    return isinstance(cell, bool) or (isinstance(cell, str) and cell.lower() in _WORDS)
 
 
-_TESTS: dict[str, Callable[[Any], bool]] = {
-    "boolean": lambda cell: isinstance(cell, bool) or (isinstance(cell, str) and _is_word(cell)),
-    "numeric": lambda cell: number_of(cell) is not None,
-}
+_WORDS = {word for word in TRUE | FALSE if word.isalpha()}
 
 
 def _check_given(cells: Cells, source: str, given: Mapping[str, Any]) -> None:
-    keys = ("kind", "nullable", "levels", "format", "transform")
+    keys = ("kind", "nullable", "levels", "format", "decimal", "transform")
+    known = {"kind": (*KINDS, "drop"), "decimal": DECIMALS[1:], "transform": ("quantile", "linear")}
     for name, of in given.items():
         if name not in cells.columns:
             raise InputError(f"A schema must be of columns of {source}. Received: {name!r}.")
         if not isinstance(of, Mapping) or set(of) - set(keys):
             raise InputError(f"The schema of column {name} must be of {', '.join(keys)}. Received: {of!r}.")
-        if "kind" in of and of["kind"] not in (*KINDS, "drop"):
-            raise InputError(f"The kind of column {name} must be one of {', '.join(KINDS)}, drop. Got: {of['kind']!r}.")
-        if of.get("transform") not in (None, "quantile", "linear"):
-            raise InputError(f"The transform of column {name} must be quantile or linear. Got: {of['transform']!r}.")
+        for key, values in known.items():
+            if of.get(key, values[0]) not in values:
+                raise InputError(f"The {key} of column {name} must be one of {values}. Received: {of[key]!r}.")

@@ -42,14 +42,13 @@ def series_of_arrow(table: Any, where: str) -> Series | None:
     return _joined({name: _cells_of_arrow(table.column(i)) for i, name in enumerate(names)}, where)
 
 
-def series_of_table(table: Any, where: str = "The table") -> Series | None:
-    """The same of a DataFrame or a dictionary of columns."""
-    names = tuple(str(name) for name in (table if isinstance(table, Mapping) else table.columns))
-    columns = {name: list(table[name]) for name in names}
+def series_of_table(table: Mapping[str, Any], where: str) -> Series | None:
+    """The same of columns by name."""
+    columns = {name: list(cells) for name, cells in table.items()}
     lists = [name for name, cells in columns.items() if len(cells) and isinstance(cells[0], list | tuple | np.ndarray)]
     if not lists:
         return None
-    _check_alone(where, names, lists)
+    _check_alone(where, tuple(columns), lists)
     return _joined(columns, where)
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Column:
         levels: of a categorical column, most frequent first; of a boolean one its words for no and yes, if it has any.
         origin: of a datetime column, the Monday, in ISO format, that days are counted from.
         format: of its cells, as for `datetime.strptime`; ISO 8601 by default.
+        decimal: of a numeric column whose texts are amounts such as $1,234.50, the decimal sign, `.` or `,`
+            (`keras_ae.data.values.number_of`).
         transform: of a numeric column, `quantile` for one with heavy tails; None for a linear scale.
         shift: what is zero to the network: median of numbers, mean of days.
         scale: what is one to it: deviation by quartiles, standard deviation of days.
@@ -48,6 +51,7 @@ class Column:
     levels: tuple[str, ...] = ()
     origin: str | None = None
     format: str | None = None
+    decimal: str | None = None
     transform: str | None = None
     shift: float = 0.0
     scale: float = 1.0
@@ -87,7 +91,7 @@ class Schema:
     @property
     def is_plain(self) -> bool:
         """Whether an array of finite numbers says as much."""
-        return all(c.kind == "numeric" and not c.nullable and c.transform is None for c in self.columns)
+        return all(c.kind == "numeric" and not c.nullable and c.transform is c.decimal is None for c in self.columns)
 
     def of_kind(self, *kinds: str) -> list[int]:
         """Positions of the columns of some kinds."""
@@ -129,7 +133,7 @@ class Schema:
         Raises:
             InputError: for a column that is missing, or one that is new.
         """
-        self._check_names(cells, ignored)
+        check_taken(cells.source, tuple(cells.columns), self.names, (*self.dropped, *ignored, *UNNAMED))
         x = np.full((len(cells), len(self.columns)), np.nan, "float32")
         problems = list(cells.problems)
         bad = {problem.row for problem in problems}
@@ -168,16 +172,15 @@ class Schema:
         name = self.columns[i].name
         raise InputError(f"`x`, row {row + (start or 0)}, column {name}: {rule}. Received: {x[row, i]}.")
 
-    def _check_names(self, cells: Cells, ignored: Sequence[str]) -> None:
-        known = {*self.names, *self.dropped, *ignored, *UNNAMED}
-        for what, names in (
-            ("misses", [name for name in self.names if name not in cells.columns]),
-            ("has, beyond those trained on,", [name for name in cells.columns if name not in known]),
-        ):
-            if names:
-                raise InputError(
-                    f"{cells.source} {what} column {', '.join(names)}. The model takes: {', '.join(self.names)}."
-                )
+
+def check_taken(source: object, columns: Sequence[str], taken: Sequence[str], ignored: Sequence[str] = ()) -> None:
+    """Raises InputError for a source without a column that a model takes, or with one that is new to it."""
+    for what, names in (
+        ("misses", [name for name in taken if name not in columns]),
+        ("has, beyond those trained on,", [name for name in columns if name not in {*taken, *ignored}]),
+    ):
+        if names:
+            raise InputError(f"{source} {what} column {', '.join(names)}. The model takes: {', '.join(taken)}.")
 
 
 _SKIPPED = "`--on-error skip` leaves such rows out"
@@ -279,7 +282,7 @@ def _to_days(column: Column) -> Callable[[Any], float | None]:
 
 
 _CONVERT: dict[str, Callable[[Column], Callable[[Any], float | None]]] = {
-    "numeric": lambda column: number_of,
+    "numeric": lambda column: partial(number_of, decimal=column.decimal),
     "categorical": _to_code,
     "boolean": _to_boolean,
     "datetime": _to_days,
@@ -294,7 +297,9 @@ _RULES = {
 
 def _decoded(column: Column, x: np.ndarray) -> np.ndarray:
     if column.kind == "numeric":
-        return np.rint(x) if column.whole else x
+        x = np.rint(x) if column.whole else x
+        if column.decimal != ",":
+            return x
     out = np.empty(len(x), object)
     for row, value in enumerate(x):
         out[row] = None if math.isnan(value) else _cell(column, float(value))
@@ -302,6 +307,8 @@ def _decoded(column: Column, x: np.ndarray) -> np.ndarray:
 
 
 def _cell(column: Column, value: float) -> Any:
+    if column.kind == "numeric":
+        return np.format_float_positional(np.float32(value), trim="-").replace(".", ",")
     if column.kind == "boolean":
         return column.levels[int(value >= 0.5)] if column.levels else value >= 0.5
     if column.kind == "categorical":

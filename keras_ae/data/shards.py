@@ -2,12 +2,12 @@
 
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from keras_ae.data.batches import read_batches
-from keras_ae.data.cells import Cells, cell_batches
+from keras_ae.data.cells import MOST_CELLS, Cells, cell_batches
 from keras_ae.data.tables import ENDINGS, Rows
 from keras_ae.errors import InputError
 
@@ -91,11 +91,7 @@ def batches_of(files: list[Path], without: tuple[str, ...] = ()) -> tuple[int | 
     return total if len(files) == 1 else None, every()
 
 
-def cells_of_shards(
-    files: list[Path],
-    without: tuple[str, ...] = (),
-    read: Callable[[Path, tuple[str, ...]], Iterator[Cells]] = cell_batches,
-) -> Iterator[Cells]:
+def cells_of_shards(files: list[Path], without: tuple[str, ...] = (), most: int | None = MOST_CELLS) -> Iterator[Cells]:
     """`cell_batches` of one file after the other, their columns in the order of the first.
 
     Raises:
@@ -103,7 +99,7 @@ def cells_of_shards(
     """
     names: tuple[str, ...] | None = None
     for file in files:
-        for cells in read(file, without):
+        for cells in cell_batches(file, without, most):
             names = names or tuple(cells.columns)
             check_columns(file, tuple(cells.columns), files[0], names)
             yield replace(cells, columns={name: cells.columns[name] for name in names})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_ae.data.arrow import is_dataset
-from keras_ae.data.cells import categories_of, cells_of, is_table
+from keras_ae.data.cells import categories_of, cells_of, columns_of, is_table
 from keras_ae.data.images import IMAGE_ENDINGS, images_of
 from keras_ae.data.joining import (
     STREAMED,
@@ -75,10 +75,11 @@ def load_source(
         if stream:
             raise InputError(f"A stream must be of {STREAMED}. Received: a table in memory.")
         if schema is None and not skip:
-            kept = {name: source[name] for name in asked.kept(_names(source), "The table")}
-            series = series_of_table(kept)
+            columns = columns_of(source)
+            kept = {name: columns[name] for name in asked.kept(list(columns), "The table")}
+            series = series_of_table(kept, "The table")
             if series is not None:
-                y = None if labels is None else np.asarray(source[labels])
+                y = None if labels is None else np.asarray(columns[labels])
                 return of_series("table", Rows(series[0], y, channels=series[1]), labels)
         if not isinstance(schema, Schema):
             left_out = (*asked.drop, labels)
@@ -132,10 +133,6 @@ def _array_of(series: Any) -> np.ndarray:
     x = padded(series, "The list")
     is_flat = np.ndim(series[0]) == 1 and np.isfinite(x).all()
     return x[..., 0] if is_flat else x
-
-
-def _names(table: Any) -> list[str]:
-    return [str(name) for name in (table if isinstance(table, Mapping) else table.columns)]
 
 
 def _windows(

@@ -14,6 +14,8 @@ from keras_ae.errors import CellError, InputError, reading
 
 DECIMAL_COMMA = re.compile(r"\s*([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)\s*")
 """Of a number between semicolons: what is before it and behind it."""
+_GROUPS = re.compile(r"\.(?=(?:\d{3}\.)*\d{3},\d)")
+"""Points between the thousands of such a number."""
 
 Block = Callable[[int | None], np.ndarray]
 """The next rows of numbers, all or so many, float64 (rows, columns)."""
@@ -22,7 +24,7 @@ Block = Callable[[int | None], np.ndarray]
 def delimiter_of(path: Path) -> str:
     """Tab, semicolon or comma: the first that cuts the first two records into as many cells, two or more; else the one
     that cuts the first into most. Where it is a semicolon a number may have a decimal comma, as spreadsheets of many
-    countries write it.
+    countries write it, and points between its thousands then.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = [line for _, line in zip(range(2), filter(str.strip, file), strict=False)]
@@ -80,7 +82,7 @@ def open_csv(path: Path, without: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
                 raise InputError(f"{path} must have a column beside {', '.join(without)}. Received: none.")
         delimiter = delimiter_of(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = file if delimiter != ";" else (line.replace(",", ".") for line in file)
+            lines = file if delimiter != ";" else (_GROUPS.sub("", line).replace(",", ".") for line in file)
 
             def block(rows: int | None) -> np.ndarray:
                 with warnings.catch_warnings():
@@ -102,7 +104,7 @@ def open_csv(path: Path, without: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def _with_point(cell: str) -> str:
-    match = DECIMAL_COMMA.fullmatch(cell)
+    match = DECIMAL_COMMA.fullmatch(_GROUPS.sub("", cell))
     return f"{match[1]}.{match[2]}" if match else cell
 
 

@@ -132,9 +132,11 @@ def _found(cells: Cells, windowing: Windowing, drop: Sequence[str]) -> tuple[Win
         raise InputError(f"{cells.source} must have a column {time!r}. Received: {', '.join(cells.columns)}.")
     schema = infer(cells, {name: {"kind": "drop"} for name in drop})
     dates = {column.name: column.format for column in schema.columns if column.kind == "datetime"}
-    if time is None and len(dates) == 1:
-        (time,) = dates
-    channels = tuple(c.name for c in schema.columns if c.kind in ("numeric", "boolean") and c.name != time)
+    days = [name for name, form in dates.items() if not str(form).startswith("%H")]  # times of day come again
+    if time is None and len(days) == 1:
+        (time,) = days
+    numbers = (c.name for c in schema.columns if c.kind in ("numeric", "boolean") and c.decimal is None)
+    channels = tuple(name for name in numbers if name != time)
     if not channels:
         raise InputError(f"{cells.source} must have a column of numbers. Received: {', '.join(cells.columns)}.")
     dropped = tuple(name for name in cells.columns if name not in (*channels, time))
