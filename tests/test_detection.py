@@ -270,6 +270,11 @@ def test_the_score_is_that_of_its_definition_and_held_out_rows_join_the_bank_onc
     tolerance = {"rtol": 1e-2, "atol": 1e-3} if masked else {"rtol": 2e-4, "atol": 2e-5}
     np.testing.assert_allclose(layer(new)[0], added.sum(axis=1), **tolerance)
     np.testing.assert_allclose(layer(new)[1], contributions, **tolerance)
+    # Without a bank error and prior are left, standardized as before.
+    alone = AnomalyScore.fitted(train, held_out, keep_rows=False, masked=masked)
+    assert alone.rows == 0
+    np.testing.assert_allclose(alone(new)[0], 4 * added[:, :2].sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(alone(new)[1], 4 * added[:, :2].sum(axis=1)[:, None] * of_error, rtol=1e-4, atol=1e-6)
 
 
 def test_more_than_256_features_are_compared_by_latents():
