@@ -83,6 +83,8 @@ def test_discretized_logistic_is_a_distribution_over_grey_values():
     share = np.exp(log_softmax(p[:, :2], axis=-1))
     mass = (share[..., None] * np.diff(cumulative, axis=-1)).sum(axis=1)  # (features, levels)
     np.testing.assert_allclose(mass.sum(axis=-1), 1.0)
+    expected = (share * mean).sum(axis=-1).clip(0, 1)
+    np.testing.assert_allclose(layer.mean(params)[0], expected, rtol=1e-5)
     for level in range(5):
         x = np.full((1, 3), level / 4, "float32")
         np.testing.assert_allclose(layer.log_prob(x, params)[0], np.log(mass[:, level]).sum(), rtol=1e-4)
@@ -105,6 +107,7 @@ def test_negative_binomials_of_large_counts_and_those_that_are_nearly_poisson():
     log_m, log_r = (part.ravel().astype("float32") for part in np.meshgrid([1.0, 8.0, 14.0], [0.0, 8.0, 20.0]))
     m, r = np.exp(log_m.astype("float64")), np.exp(log_r.astype("float64"))
     layer, params = NegativeBinomialLoss(), tf.Variable(np.stack([log_m, log_r], axis=-1)[None])
+    assert layer.parameters == params.shape[-1]
     for x in (np.zeros_like(m), np.round(m), np.round(1.01 * m)):
         with tf.GradientTape() as tape:
             log_p = layer.log_prob_of_features(tf.constant(x[None], "float32"), params)
@@ -119,7 +122,7 @@ LAYERS = [
     FeatureGaussianLoss(),
     StudentTLoss(df=3.0),
     ContinuousBernoulliLoss(0.5),
-    DiscretizedLogisticLoss(levels=17, components=2),
+    DiscretizedLogisticLoss(levels=2, components=1),
     NegativeBinomialLoss(zero_inflated=True),
 ]
 
