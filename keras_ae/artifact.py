@@ -174,6 +174,12 @@ def replacing(folder: Path, is_ours: Callable[[Path], bool] = is_artifact, what:
         raise InputError(f"{folder} could not be written: {error.strerror or error}.") from error
 
 
+def check_new(folder: Path, advice: str = "") -> None:
+    """Raises InputError, with what may help, for a folder that holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} must be new or empty{advice}. Received: one that holds something.")
+
+
 @contextlib.contextmanager
 def locked(path: Path, folder: Path) -> Iterator[None]:
     """Holds the lock of `folder`, a file at `path`, during the block; it ends with its process, even a killed one.

@@ -5,7 +5,7 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from keras_ae.errors import InputError
+from keras_ae.artifact import check_new
 
 _ROWS = 600
 _CONFIG = """\
@@ -83,8 +83,7 @@ def start_project(folder: Path) -> list[Path]:
     Raises:
         InputError: for a folder that holds something.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} must be new or empty. Received: one that holds something.")
+    check_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = _orders(random.Random(0))
     odd = {**rows[-1], "kind": "book", "amount": "950.00", "gift": "no"}

@@ -144,7 +144,7 @@ def export(path: str | Path, to: str, out: str | Path, single_file: bool = False
     """
     if to not in EXPORTERS:
         raise InputError(f"`to` must be one of {', '.join(EXPORTERS)}. Received: {to!r}.")
-    _check_new(out)
+    artifact.check_new(Path(out))
     manifest = artifact.verify_files(Path(path))
     model = load(path)
     arguments = {"single_file": single_file} if to == "onnx" else {}
@@ -185,7 +185,7 @@ def add_precision(
     model = load(path)
     rows = _calibration_rows(manifest, source)
     if out is not None:
-        _check_new(out)
+        artifact.check_new(Path(out))
     with artifact.replacing(path if out is None else Path(out)) as folder:
         if out is None:
             shutil.copytree(path, folder, dirs_exist_ok=True)
@@ -260,11 +260,6 @@ def check_precisions(precisions: Sequence[str]) -> None:
 
 def _refusal(precision: str, figures: dict[str, Any]) -> ExportError:
     return ExportError(f"{precision} is not worth it here: {figures['reason']}.")
-
-
-def _check_new(out: str | Path) -> None:
-    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
-        raise InputError(f"{out} must be new or empty.")
 
 
 def _summarized(figures: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -82,9 +82,7 @@ def read_rows(path: Path, key: str | None = None, labels: str | None = None, wit
 
 def check_input(path: Path) -> None:
     """Raises InputError for what can't be a file of rows."""
-    if not path.exists():
-        raise InputError(f"No such file: {path}.")
-    if path.suffix not in ENDINGS:
+    if path.exists() and path.suffix not in ENDINGS:
         raise InputError(f"A file of rows must end in {', '.join(ENDINGS)}. Received: {path.name}.")
     if path.is_dir():
         raise InputError(f"{path} must be a file. Received: a folder.")

@@ -2,14 +2,13 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_ae import runtime
+from keras_ae.artifact import check_new, replacing
 from keras_ae.data.cells import cells_of_arrow
 from keras_ae.data.output import arrow_table
 from keras_ae.data.shards import shards
@@ -77,8 +76,7 @@ def run_files(
         if number is not None and number < 1:
             raise InputError(f"`{name}` must be at least 1. Received: {number}.")
     out = Path(out).resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} must be a new or empty folder. Received: one that holds something.")
+    check_new(out)
     if not out.parent.is_dir():
         raise InputError(f"No such folder to write to: {out.parent}.")
     files = [file.resolve() for file in shards(source, (_ENDING,))]
@@ -86,9 +84,8 @@ def run_files(
     if others:
         raise InputError(f"Rows for Ray must be in {_ENDING} files. Received: {others[0]}.")
     rows = sum(_rows_of(file, keys) for file in files)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    asked = (os.path.realpath(path), function, precision, tuple(keys), providers, alpha, skip, batch_rows, str(partial))
-    try:
+    worker = (os.path.realpath(path), function, precision, tuple(keys), providers, alpha, skip, batch_rows)
+    with replacing(out) as partial:
         with cluster() as ray:
             data = ray_of("data")
             context = data.DataContext.get_current().copy()
@@ -99,7 +96,7 @@ def run_files(
             with data.DataContext.current(context), quiet("ray.data"):
                 results = data.from_items(parts, override_num_blocks=len(parts)).map(
                     _Worker,
-                    fn_constructor_args=asked,
+                    fn_constructor_args=(*worker, str(partial)),
                     compute=data.ActorPoolStrategy(size=size),
                     # Workers hold theirs to the end: without one that is left, nothing would be read or written.
                     num_cpus=min(1.0, max(processors - 1, 0.5) / size),
@@ -114,10 +111,6 @@ def run_files(
         for left in partial.iterdir():
             if left.suffix != _ENDING:  # of a worker that died
                 left.unlink()
-        partial.chmod(0o777 & ~_umask())
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return rows
 
 
@@ -188,9 +181,3 @@ def _rows_of(file: Path, keys: Sequence[str] = ()) -> int:
             if name not in names:
                 raise InputError(f"{file} must have a column {name!r}. Received: {', '.join(names)}.")
         return opened.metadata.num_rows
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_ae.artifact import rmse
+from keras_ae.artifact import check_new, rmse
 from keras_ae.distributed.cluster import cause, cluster, quiet, ray_of
 from keras_ae.errors import InputError
 from keras_ae.progress import Progress, silent
@@ -238,9 +238,6 @@ def _check_folder(folder: Path, asked: dict[str, Any], resume: bool) -> None:
             both = f"{differing[0]} {asked[differing[0]]!r}, there {theirs.get(differing[0])!r}"
             raise InputError(f"{folder} must be gone on with as it began. Received: {both}.")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"{folder} must be new or empty; --resume goes on with a search. Received: one that holds something."
-        )
+    check_new(folder, "; --resume goes on with a search")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asked), encoding="utf-8")
