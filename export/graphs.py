@@ -6,8 +6,6 @@ from keras_ae.errors import ExportError
 from keras_ae.functions import Graph
 from keras_ae.models import Autoencoder
 
-_CODE = (keras.layers.Lambda,)
-
 
 def graphs_of(model: Autoencoder) -> dict[str, Graph]:
     """The deployable functions of a model.
@@ -16,7 +14,7 @@ def graphs_of(model: Autoencoder) -> dict[str, Graph]:
         ExportError: for layers that hold code (Lambda): an artifact holds none.
     """
     for layer in model._flatten_layers():
-        if isinstance(layer, _CODE):
+        if isinstance(layer, keras.layers.Lambda):
             raise ExportError(
                 f"An artifact holds no code: layer {layer.name!r} must be a registered Keras layer. "
                 f"Received: {type(layer).__name__}."

@@ -143,12 +143,10 @@ def keras_way(model: Any) -> Way:
     """Keras's `predict` on an Autoencoder's functions."""
     functions = model.functions()
 
-    def timed(function: str, inputs: Any) -> Call:
-        arrays = inputs if isinstance(inputs, dict) else {functions[function].inputs[0].name: inputs}
-        rows = len(next(iter(arrays.values())))
-        for tensor in functions[function].inputs:
-            arrays = {tensor.name: np.full(rows, -1, "int32"), **arrays} if tensor.name == "label" else arrays
-        return lambda: functions[function].predict(arrays, batch_size=rows, verbose=0)
+    def timed(function: str, array: np.ndarray) -> Call:
+        first, *others = (tensor.name for tensor in functions[function].inputs)
+        arrays = {first: array, **{label: np.full(len(array), -1, "int32") for label in others}}
+        return lambda: functions[function].predict(arrays, batch_size=len(array), verbose=0)
 
     return timed
 

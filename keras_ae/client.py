@@ -13,13 +13,13 @@ from keras_ae.data.cells import cells_of, is_table, table_like
 from keras_ae.data.sequences import are_padded
 from keras_ae.errors import InputError, ServiceError, importing
 from keras_ae.interface import Functions
-from keras_ae.signatures import Signatures
+from keras_ae.signatures import TF_TYPES, Signatures
 
 _FIRST_WAIT = 0.1  # seconds; doubled each time, and a random part of it is waited
 _LONGEST_WAIT = 5.0
 _AGAIN = (429, 502, 503, 504)
 _SERVICE = "/tensorflow.serving.PredictionService"
-_DTYPES = {"DT_FLOAT": "float32", "DT_INT32": "int32", "DT_UINT8": "uint8"}
+_DTYPES = {name: dtype for dtype, name in TF_TYPES.items()}
 
 
 class Client(Functions):

@@ -43,8 +43,6 @@ class ArtifactError(KerasAEError, ValueError):
 class ExportError(KerasAEError, RuntimeError):
     """An export failed or disagrees with Keras; nothing was written."""
 
-    exit_code = 1
-
 
 class DivergenceError(KerasAEError, ArithmeticError):
     """A term of the loss, or a weight, is no longer finite; the model holds the last weights that were good.
@@ -55,8 +53,6 @@ class DivergenceError(KerasAEError, ArithmeticError):
         step: of that epoch, from 1; None where it could not be found.
         rows: of the training rows, those that make it so alone, or else the whole batch; None as with `step`.
     """
-
-    exit_code = 1
 
     def __init__(
         self, message: str, terms: tuple[str, ...], epoch: int, step: int | None, rows: tuple[int, ...] | None
@@ -86,8 +82,6 @@ class WorkerLost(KerasAEError, RuntimeError):  # noqa: N818  (named for what it 
 
 class ServiceError(KerasAEError, ConnectionError):
     """A server gave no answer, within the deadline and the retries of a call."""
-
-    exit_code = 1
 
 
 class MissingExtra(KerasAEError, ImportError):  # noqa: N818  (named for what it says)

@@ -76,14 +76,14 @@ def write_page(
     model = runtime.load(path)
     if model.sequences is not None:
         raise InputError("The page shows observations of one size. Received: a model of series of different lengths.")
-    x, labels, note, reason = None, None, None if rows else "training rows were left out on request", ""
+    x, labels, note, reason = None, None, None if rows else "they were left out on request", ""
     if rows:
         try:
             x, labels = _training_rows(model, source)
         except KerasAEError as error:
             if source is not None:
                 raise
-            note, reason = "the training rows are not at hand", f": {str(error).removesuffix('.')}"
+            note, reason = "they are not at hand", f": {str(error).removesuffix('.')}"
     of = "samples" if x is None else "rows"
     if x is None:
         x = model.samples(_points(model) // 2)

@@ -75,7 +75,6 @@ class Model(LocalFunctions):
         self._zeros = np.zeros(math.prod(self.input_shape), self._dtype) if self._dtype.kind == "f" else None
         self.providers = tuple(map(short_name, providers))
         self._precision = precision
-        self._folder = f"onnx/{precision}"
         self._providers = tuple(providers)
         self._threads = threads
         self._batch_size = batch_size
@@ -245,10 +244,7 @@ class Model(LocalFunctions):
 
     def _open(self, function: str, batch_size: int | None = None) -> tuple[Any, list[str]]:
         """What runs a function, and the names of its outputs."""
-        weights = f"{self._folder}/weights.bin"
-        if weights in self.manifest["files"] and not self._sessions:  # one file for all functions
-            artifact.check_file(self.path, weights, self.manifest)
-        file = artifact.check_file(self.path, f"{self._folder}/{function}.onnx", self.manifest)
+        file = _graph(self.path, self.manifest, self._precision, function, first=not self._sessions)
         session = open_session(file, self._providers, self._threads, batch_size)
         # ONNX has its outputs in the alphabet's order; first comes the one that the function is named for.
         names = sorted((output.name for output in session.get_outputs()), key=lambda name: name != function)
@@ -354,13 +350,18 @@ def load(
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
     if providers == "auto":
-        weights = f"onnx/{precision}/weights.bin"
-        if weights in manifest["files"]:
-            artifact.check_file(path, weights, manifest)
-        providers = automatic(artifact.check_file(path, f"onnx/{precision}/encode.onnx", manifest))
+        providers = automatic(_graph(path, manifest, precision, "encode"))
     chosen = CPU if providers is None else (providers,) if isinstance(providers, str) else tuple(providers)
     check_providers(chosen)
     return Model(path, manifest, precision, chosen, threads, batch_size)
+
+
+def _graph(path: Path, manifest: dict[str, Any], precision: str, function: str, first: bool = True) -> Path:
+    """The file of a function, after checking its hash and with the first one that of the weights, one file for all."""
+    weights = f"onnx/{precision}/weights.bin"
+    if first and weights in manifest["files"]:
+        artifact.check_file(path, weights, manifest)
+    return artifact.check_file(path, f"onnx/{precision}/{function}.onnx", manifest)
 
 
 def _checked(

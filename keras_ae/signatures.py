@@ -5,6 +5,10 @@ from typing import Any
 
 DEFAULT = "reconstruct"
 """The function of a request that names none, as `serving_default` of a SavedModel is."""
+DEFAULT_NAMES = ("", "serving_default")
+"""What TF Serving's clients call that function."""
+TF_TYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32", "uint8": "DT_UINT8"}
+"""What TF Serving calls the dtypes of tensors."""
 
 Signatures = dict[str, dict[str, dict[str, dict[str, Any]]]]
 """{function: {"inputs" or "outputs": {name: {"shape": without the batch, "dtype": ...}}}}"""

@@ -169,7 +169,7 @@ def test_a_source_that_is_gone_is_told_and_one_that_is_wrong_refused(digits_arti
     page = explore.write_page(moved, tmp_path / "page")
     assert "gone.csv" in page.note
     # Of the page anyone may be a reader: it tells no path, and ends the sentence itself.
-    assert data_of(page.folder)["points"]["note"] == "the training rows are not at hand"
+    assert data_of(page.folder)["points"]["note"] == "they are not at hand"
     with pytest.raises(InputError, match="unchanged"):
         explore.write_page(digits_artifact, tmp_path / "page", load_digits().data.astype("float32")[::-1])
 

@@ -81,6 +81,6 @@ def explore(
 
 def _holds(page: Any) -> str:
     if page.note is not None:
-        return f"with {page.points:,} of the model's own samples ({page.note})"
+        return f"with {page.points:,} of the model's own samples and no training rows ({page.note})"
     rows = "the rows themselves" if page.rows == page.points else f"{page.rows:,} of the rows themselves"
     return f"with z of {page.points:,} training rows and {rows}; --no-rows leaves them out"

@@ -61,7 +61,7 @@ def points(xy: np.ndarray, group: np.ndarray | None, names: Sequence[str], alt: 
     axes = _Axes(xy[:, 0], xy[:, 1], height=WIDTH)
     drawn = []
     for i, (x, y) in enumerate(xy):
-        kind = "none" if group is None else f"s{int(group[i]) % SERIES}" if group[i] >= 0 else "none"
+        kind = "none" if group is None or group[i] < 0 else f"s{int(group[i]) % SERIES}"
         drawn.append(f'<circle class="{kind}" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.2"/>')
     return _svg(drawn, alt, WIDTH) + (legend(names) if group is not None else "")
 

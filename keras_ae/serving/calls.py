@@ -11,11 +11,10 @@ from keras_ae.data.labels import label_index
 from keras_ae.data.sequences import is_ragged
 from keras_ae.errors import InputError
 from keras_ae.serving.versions import NotServed, Version
-from keras_ae.signatures import DEFAULT
+from keras_ae.signatures import DEFAULT, DEFAULT_NAMES
 
 Outputs = dict[str, np.ndarray]
 
-_DEFAULT_NAMES = ("", "serving_default")  # of TF Serving
 MOST_VALUES = 1 << 24
 """In one answer: a request of a few bytes may ask for many large images."""
 _PADDED = ("x", "x_hat")
@@ -82,7 +81,7 @@ def resolved(version: Version, function: Any) -> str:
     """
     if not isinstance(function, str):
         raise InputError(f"`signature_name` must be text. Received: {type(function).__name__}.")
-    function = DEFAULT if function in _DEFAULT_NAMES else function
+    function = DEFAULT if function in DEFAULT_NAMES else function
     if function not in version.signatures:
         raise NotServed(
             f"Model {version.name!r} has no signature {function[:80]!r}. It has: {_listed(version.signatures)}."

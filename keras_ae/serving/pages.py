@@ -9,7 +9,7 @@ from keras_ae import __version__
 from keras_ae.serving import v2
 from keras_ae.serving.calls import required
 from keras_ae.serving.versions import Models, Version
-from keras_ae.signatures import DEFAULT
+from keras_ae.signatures import DEFAULT, DEFAULT_NAMES
 
 _ERRORS = {
     "400": "Malformed, or rows of a wrong shape, type or size.",
@@ -131,7 +131,7 @@ def _posted(operation: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 def _predict(version: Version, most_rows: int) -> dict[str, Any]:
     forms = []
     for function, sides in version.signatures.items():
-        names = [function, *(("", "serving_default") if function == DEFAULT else ())]
+        names = [function, *(DEFAULT_NAMES if function == DEFAULT else ())]
         head = {"signature_name": {"enum": names}}
         needed = [] if function == DEFAULT else ["signature_name"]
         of_rows = {name: _row_of(version, name, of) for name, of in sides["inputs"].items()}

@@ -8,9 +8,7 @@ import orjson
 from keras_ae.errors import InputError
 from keras_ae.serving.calls import Call, prepare, required, resolved
 from keras_ae.serving.versions import Version
-from keras_ae.signatures import DEFAULT
-
-_TYPES = {"float32": "DT_FLOAT", "uint8": "DT_UINT8", "int32": "DT_INT32"}
+from keras_ae.signatures import DEFAULT, TF_TYPES
 
 
 def read(version: Version, body: bytes, most_rows: int) -> tuple[Call, bool]:
@@ -106,7 +104,7 @@ def _columns(instances: Any, names: list[str]) -> Any:
 def _tensor(function: str, key: str, of: dict[str, Any]) -> dict[str, Any]:
     dimensions = [{"size": str(size), "name": ""} for size in (-1, *of["shape"])]
     return {
-        "dtype": _TYPES[of["dtype"]],
+        "dtype": TF_TYPES[of["dtype"]],
         "tensor_shape": {"dim": dimensions, "unknown_rank": False},
         "name": f"{function}_{key}:0",
     }
