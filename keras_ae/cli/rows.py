@@ -141,15 +141,6 @@ def generate(
     write_rows(out, as_cells(model, model.generate(n, label, seed, missing), out), model.columns)
 
 
-def _load(artifact: Path, provider: list[str] | None) -> Any:
-    from keras_ae import runtime
-
-    model = runtime.load(artifact, providers=providers_of(provider))
-    if provider == ["auto"]:
-        typer.echo(f"note: runs on {model.providers[0]}", err=True)
-    return model
-
-
 def _engine(engine: Engine, workers: int | None, keys: list[str] | None) -> dict[str, Any] | None:
     """How Ray is to run a function; None where it is not to."""
     if engine is Engine.ray:
@@ -170,6 +161,7 @@ def _apply(
     alpha: float | None = None,
     rate: float | None = None,
 ) -> None:
+    from keras_ae import runtime
     from keras_ae.alarms import least_p_value
     from keras_ae.data.output import check_output
     from keras_ae.files import run_file
@@ -180,7 +172,9 @@ def _apply(
         raise InputError("`--engine ray` needs `--out`, a folder. Received none.")
     elif rate is not None:
         raise InputError("`--fdr` judges all rows together, which no worker holds. Received: --engine ray.")
-    model = _load(artifact, provider)
+    model = runtime.load(artifact, providers=providers_of(provider))
+    if provider == ["auto"]:
+        typer.echo(f"note: runs on {model.providers[0]}", err=True)
     rows = model.manifest.get("calibration_rows", 0)
     if alpha is not None and alpha < least_p_value(rows):
         typer.echo(f"note: {rows:,} calibration rows give no p-value below {least_p_value(rows):.2g}", err=True)

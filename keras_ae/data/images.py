@@ -63,7 +63,6 @@ class ImageRows:
 
     def _read(self, path: Path) -> np.ndarray:
         with _opened(path) as image:
-            _check_depth(path, image)
             if (image.height, image.width) != self.shape[:2]:
                 raise InputError(f"{path} must be of {self.shape[:2]}. Received: {(image.height, image.width)}.")
             is_grey = len(self.shape) == 2
@@ -84,7 +83,6 @@ def images_of(source: Path, files: list[Path]) -> ImageRows:
     sizes, is_grey = [], True
     for file in files:
         with _opened(file) as image:
-            _check_depth(file, image)
             mode, size = image.mode, (image.height, image.width)
         is_grey = is_grey and mode in _GREY
         sizes.append(size)
@@ -98,15 +96,14 @@ def images_of(source: Path, files: list[Path]) -> ImageRows:
     return ImageRows(tuple(files), sizes[0] if is_grey else (*sizes[0], 3), labels)
 
 
-def _check_depth(path: Path, image: Any) -> None:
-    if image.mode[0] in "IF":  # conversion would clip them
-        raise InputError(f"{path} must have 8 bits a channel; deeper images can come as .npy. Received: {image.mode}.")
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """An image of Pillow's; what goes wrong with it names the file."""
     with importing("Reading images", "images"):
         from PIL import Image
     with reading(path, "image"), Image.open(path) as image:
+        if image.mode[0] in "IF":  # conversion would clip them
+            raise InputError(
+                f"{path} must have 8 bits a channel; deeper images can come as .npy. Received: {image.mode}."
+            )
         yield image

@@ -41,7 +41,7 @@ def shards(source: str | Path, endings: tuple[str, ...] = ENDINGS) -> list[Path]
     if not files:
         raise InputError(f"{source} must hold files that end in {', '.join(endings)}. Received: none.")
     kinds = sorted({file.suffix for file in files})
-    if len(kinds) > 1 and {*kinds} & {*ENDINGS} == {*kinds}:
+    if len(kinds) > 1 and {*kinds} <= {*ENDINGS}:
         raise InputError(f"{source} must hold files of one ending; a glob can choose. Received: {', '.join(kinds)}.")
     return files
 

@@ -170,7 +170,5 @@ def _keras(name: str) -> Callable[[], Source]:
 
 BUILTIN: dict[str, Callable[[], Source]] = {
     "digits": _digits,
-    "mnist": _keras("mnist"),
-    "fashion_mnist": _keras("fashion_mnist"),
-    "cifar10": _keras("cifar10"),
+    **{name: _keras(name) for name in ("mnist", "fashion_mnist", "cifar10")},
 }

@@ -183,12 +183,10 @@ def open_parquet(
                 raise InputError(f"{path} must have a column {labels!r} for labels. Received: {', '.join(names)}.")
             fields = [field for field in file.schema_arrow if field.name not in without]
             lists = lists_among(file.schema_arrow, [field.name for field in fields])
-            for field in fields if not lists else ():
-                kind = field.type
-                if numeric and not (
-                    pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-                ):
-                    raise CellError(f"{path}, column {field.name}: must be numeric. Received: {kind}.")
+            are_numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+            for field in fields if numeric and not lists else ():
+                if not any(are(field.type) for are in are_numbers):
+                    raise CellError(f"{path}, column {field.name}: must be numeric. Received: {field.type}.")
             if not fields or not file.metadata.num_rows:
                 raise InputError(f"{path} holds no rows.")
             yield file, [field.name for field in fields]

@@ -98,9 +98,8 @@ class RecordRows:
 
 def _labels(parsed: np.ndarray) -> np.ndarray:
     """Whole numbers, or bytes as text."""
-    y = parsed.ravel().astype(object)
-    y[:] = [label.decode(errors="replace") if isinstance(label, bytes) else label for label in y]
-    return y
+    labels = parsed.ravel().tolist()
+    return np.array([label.decode(errors="replace") if isinstance(label, bytes) else label for label in labels], object)
 
 
 def records_of(files: list[Path], labels: str | None, without: tuple[str, ...] = ()) -> RecordRows:

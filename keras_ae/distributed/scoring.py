@@ -85,26 +85,25 @@ def run_files(
         raise InputError(f"Rows for Ray must be in {_ENDING} files. Received: {others[0]}.")
     rows = sum(_rows_of(file, keys) for file in files)
     worker = (os.path.realpath(path), function, precision, tuple(keys), providers, alpha, skip, batch_rows)
-    with replacing(out) as partial:
-        with cluster() as ray:
-            data = ray_of("data")
-            context = data.DataContext.get_current().copy()
-            context.enable_progress_bars = False
-            processors = ray.cluster_resources().get("CPU", 1)
-            size = workers or max(1, int(processors) - 1)
-            parts = list(_parts(files, max(batch_rows, rows // (_PARTS * size))))
-            with data.DataContext.current(context), quiet("ray.data"):
-                results = data.from_items(parts, override_num_blocks=len(parts)).map(
-                    _Worker,
-                    fn_constructor_args=(*worker, str(partial)),
-                    compute=data.ActorPoolStrategy(size=size),
-                    # Workers hold theirs to the end: without one that is left, nothing would be read or written.
-                    num_cpus=min(1.0, max(processors - 1, 0.5) / size),
-                )
-                try:
-                    results.materialize()
-                except ray.exceptions.RayError as error:
-                    raise cause(error) from error
+    with replacing(out) as partial, cluster() as ray:
+        data = ray_of("data")
+        context = data.DataContext.get_current().copy()
+        context.enable_progress_bars = False
+        processors = ray.cluster_resources().get("CPU", 1)
+        size = workers or max(1, int(processors) - 1)
+        parts = list(_parts(files, max(batch_rows, rows // (_PARTS * size))))
+        with data.DataContext.current(context), quiet("ray.data"):
+            results = data.from_items(parts, override_num_blocks=len(parts)).map(
+                _Worker,
+                fn_constructor_args=(*worker, str(partial)),
+                compute=data.ActorPoolStrategy(size=size),
+                # Workers hold theirs to the end: without one that is left, nothing would be read or written.
+                num_cpus=min(1.0, max(processors - 1, 0.5) / size),
+            )
+            try:
+                results.materialize()
+            except ray.exceptions.RayError as error:
+                raise cause(error) from error
         written = sum(_rows_of(file) for file in partial.glob(f"*{_ENDING}"))
         if written != rows:
             raise KerasAEError(f"{rows:,} rows must give as many results. Received: {written:,}; nothing was written.")

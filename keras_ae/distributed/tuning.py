@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +175,6 @@ def fit_trial(config: Mapping[str, Any], fixed: Mapping[str, Any], name: str) ->
 
 def _measured(fitted: Any, objective: str, seed: int) -> float:
     """The objective of a fit, with its validation rows as those held out."""
-    from dataclasses import replace
-
     from keras_ae.evaluation import evaluate
     from keras_ae.likelihood import density_bound
     from keras_ae.provenance import complete_labels
