@@ -486,6 +486,9 @@ def test_categories_dates_and_booleans_are_shown_and_read_as_people_write_them(v
         20: {"kind": "categorical", "levels": [f"level {i}" for i in range(17)], "nullable": True},
         21: {"kind": "datetime", "origin": "2025-01-06", "clock": True},
         22: {"kind": "boolean", "levels": ["no", "yes"]},
+        23: {"kind": "datetime", "origin": "2025-01-06", "format": "%Y%m%d"},
+        24: {"kind": "datetime", "origin": "1900-01-01", "format": "%H:%M", "clock": True},
+        25: {"kind": "numeric", "decimal": "."},
     }
     columns = [{"name": name, "kind": "numeric"} | kinds.get(i, {}) for i, name in enumerate(names)]
     table = {"columns": columns, "dropped": []}
@@ -493,9 +496,9 @@ def test_categories_dates_and_booleans_are_shown_and_read_as_people_write_them(v
     model = runtime.load(artifact_of_table)
     tab = visit(artifact_of_table)
     x = load_digits().data[:1].astype("float32")
-    x[0, 20:23] = [3, 2.5, 1]
+    x[0, 20:26] = [3, 2.5, 1, 4, 0.25, -1.5]
     cells = [f"{value:g}" for value in x[0]]
-    cells[20:23] = ["level 3", "2025-01-08 12:00", "yes"]
+    cells[20:26] = ["level 3", "2025-01-08 12:00", "yes", "20250110", "6:00", "($1.50)"]
     tab.fill("#paste", ",".join(names) + "\n" + ",".join(cells))
     tab.click("#read")
     settled(tab, "Your observation")
@@ -504,13 +507,20 @@ def test_categories_dates_and_booleans_are_shown_and_read_as_people_write_them(v
     assert shown[20].startswith("level 3 → level ")
     assert shown[21].startswith("2025-01-08 12:00 → 20")
     assert shown[22].startswith("yes → ")
+    assert shown[23].startswith("20250110 → 20")
+    assert shown[24].startswith("06:00 → ")
+    assert shown[25].startswith("\u22121.5 → ")
 
     cells[20] = ""
     x[0, 20] = np.nan
     tab.fill("#paste", ",".join(names) + "\n" + ",".join(cells))
     tab.click("#read")
     tab.wait_for_function("document.querySelector('#own-result').textContent.includes('missing')")
-    for at, wrong, said in ((21, "soon", "pixel 21 must be a date"), (22, "maybe", "pixel 22 must be true or false")):
+    for at, wrong, said in (
+        (21, "soon", "pixel 21 must be a date"),
+        (22, "maybe", "pixel 22 must be true or false"),
+        (23, "20250132", "pixel 23 must be a date or time, %Y%m%d"),
+    ):
         broken = [*cells[:at], wrong, *cells[at + 1 :]]
         tab.fill("#paste", ",".join(names) + "\n" + ",".join(broken))
         tab.click("#read")

@@ -56,15 +56,14 @@ def number_of(cell: Any, decimal: str | None = None) -> float | None:
 
     With a decimal sign, `.` or `,`, texts are amounts: the other sign, an apostrophe or a no-break space may stand
     between thousands, a currency's sign on either side, `%` behind, which does not change the number, and parentheses
-    around what is negative.
+    around what is negative. What is none of these is read as without a sign.
     """
     if isinstance(cell, str) and decimal is not None:
         is_negative = cell[:1] + cell[-1:] == "()"
         match = _AMOUNTS[decimal].fullmatch(cell[1:-1] if is_negative else cell)
-        if match is None:
-            return None
-        number = float(f"{re.sub('[^0-9]', '', match[2])}.{match[3] or 0}")
-        return -number if is_negative or "-" in match[1] else number
+        if match is not None:
+            number = float(f"{re.sub('[^0-9]', '', match[2])}.{match[3] or 0}")
+            return -number if is_negative or "-" in match[1] else number
     if isinstance(cell, str):
         try:
             number = float(cell)

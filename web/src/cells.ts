@@ -2,6 +2,7 @@
 
 import type { Data } from "./data";
 import { number } from "./dom";
+import { amountOf, isKnown, momentOf, written } from "./values";
 
 export interface Column {
   name: string;
@@ -11,6 +12,7 @@ export interface Column {
   levels?: string[];
   origin?: string;
   format?: string;
+  decimal?: string;
   clock?: boolean;
 }
 
@@ -35,7 +37,7 @@ export function parse(data: Data, i: number, text: string): number {
   const wrong = (rule: string) => new Error(`${column?.name ?? "Each cell"} must be ${rule}. Received: "${text}".`);
   if (!column || column.kind === "numeric") {
     if (column?.nullable && MISSING.has(text.toLowerCase())) return NaN;
-    const value = text === "" ? NaN : Number(text);
+    const value = text === "" ? NaN : column?.decimal ? amountOf(text, column.decimal) : Number(text);
     if (!Number.isFinite(Math.fround(value))) throw wrong("a number");
     return value;
   }
@@ -49,9 +51,10 @@ export function parse(data: Data, i: number, text: string): number {
     if (!TRUE.has(word) && !FALSE.has(word)) throw wrong("true or false");
     return TRUE.has(word) ? 1 : 0;
   }
+  const format = column.format && isKnown(column.format) ? column.format : "";
   const zone = /[T ].*(Z|[+-]\d\d:?\d\d)$/.test(text) ? "" : "Z"; // a time without zone is one of UTC
-  const moment = Date.parse(text.includes(":") ? text.replace(" ", "T") + zone : text);
-  if (Number.isNaN(moment) || column.format) throw wrong(column.format ? "pasted in ISO 8601" : "a date or time, ISO 8601");
+  const moment = format ? momentOf(text, format) : Date.parse(text.includes(":") ? text.replace(" ", "T") + zone : text);
+  if (Number.isNaN(moment)) throw wrong(`a date or time, ${format || "ISO 8601"}`);
   return (moment - origin(column)) / DAY;
 }
 
@@ -60,7 +63,9 @@ function words(column: Column, value: number): string {
   const levels = column.levels ?? [];
   if (column.kind === "categorical") return levels[Math.round(value)] ?? "another";
   if (column.kind === "boolean") return levels[value >= 0.5 ? 1 : 0] ?? String(value >= 0.5);
-  const moment = new Date(origin(column) + value * DAY).toISOString();
+  const date = new Date(origin(column) + value * DAY);
+  if (column.format && isKnown(column.format)) return written(date, column.format);
+  const moment = date.toISOString();
   return column.clock ? moment.slice(0, 16).replace("T", " ") : moment.slice(0, 10);
 }
 
