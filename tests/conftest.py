@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pkgutil
 import shutil
 import sys
 import tracemalloc
@@ -30,6 +31,9 @@ def _what_stays_is_not_collected_again() -> Iterator[None]:
 _LONG = ("test_distributed", "test_docs", "test_tutorials", "test_checkpoints", "test_replicas")
 """Files of few tests that take long: first, so that of two workers none is left with one of them alone."""
 _XLA = False
+_FEW = {"keras_ae.evaluation.fidelity.TREES": 10, "keras_ae.priors.flow._ROUNDS": 4}
+"""Of what a fit takes seconds for, and tests of other things don't look at; `in_full` has as much as users."""
+_IN_FULL: dict[str, int] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _without_xla() -> Iterator[None]:
+def _in_short() -> Iterator[None]:
     """XLA takes seconds to compile what trains for a few steps: `jit_compile="auto"` has it where a test asks by `xla`.
 
     TensorFlow is not imported for this; what imports it after all tests were collected is left as it is.
@@ -53,6 +57,9 @@ def _without_xla() -> Iterator[None]:
                 compile_model(model, *args, jit_compile=False if plain else jit_compile, **kwargs)
 
             patch.setattr(ResidentModel, "compile", compiled)
+            for name, few in _FEW.items():
+                _IN_FULL[name] = pkgutil.resolve_name(name)
+                patch.setattr(name, few)
         yield
 
 
@@ -60,6 +67,15 @@ def _without_xla() -> Iterator[None]:
 def xla(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is compiled as for users."""
     monkeypatch.setattr(sys.modules[__name__], "_XLA", True)
+
+
+@pytest.fixture(scope="module")
+def in_full() -> Iterator[None]:
+    """Reports and flows take as many trees and rounds as for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, whole in _IN_FULL.items():
+            patch.setattr(name, whole)
+        yield
 
 
 class Done(NamedTuple):

@@ -173,7 +173,7 @@ def _kill(child, run, share, within_a_write):
     """Kills a child after it has written a checkpoint, at a moment by chance."""
     before = set(run.glob("*.npz"))
     while not set(run.glob("*.npz")) - before:
-        time.sleep(0.001)
+        time.sleep(0.01)  # the two share a core
     time.sleep(0.2 * share)
     while within_a_write and not list(run.glob("*.partial")):
         pass

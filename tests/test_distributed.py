@@ -93,7 +93,7 @@ def test_files_are_scored_by_two_workers_one_of_which_dies(cluster, digits_artif
     def at_work():
         return next((pid for pid, title in processes("ray::MapWorker").items() if "submit" in title), None)
 
-    with killing(at_work, 0.002):
+    with killing(at_work, 0.02):
         done = distributed.run_files(
             digits_artifact, "score", folder, tmp_path / "scores", workers=2, keys=["id"], alpha=0.05, batch_rows=500
         )

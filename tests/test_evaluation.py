@@ -22,6 +22,8 @@ from keras_ae.evaluation.numbers import bootstrap, proportion
 from keras_ae.evaluation.rows import Units
 from keras_ae.evaluation.verdict import _different
 
+pytestmark = pytest.mark.usefixtures("in_full")
+
 
 @pytest.fixture
 def rng():

@@ -9,6 +9,8 @@ import keras_ae
 from keras_ae import storage
 from keras_ae.priors import FlowPrior, MixturePrior, fit_prior
 
+pytestmark = pytest.mark.usefixtures("in_full")
+
 
 def standard(rng, n):
     return rng.normal(size=(n, 2))

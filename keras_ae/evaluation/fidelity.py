@@ -9,6 +9,7 @@ from keras_ae.evaluation.neighbours import kth_squared_distance, squared_distanc
 from keras_ae.evaluation.numbers import Number, bootstrap, proportion
 
 FOLDS = 5
+TREES = 100
 NEIGHBOURS = 5
 
 
@@ -24,7 +25,7 @@ def two_sample(reference: np.ndarray, candidate: np.ndarray, seed: int) -> dict[
     scores = np.empty(len(rows))
     folds = StratifiedKFold(min(FOLDS, len(reference), len(candidate)), shuffle=True, random_state=seed)
     for train, test in folds.split(rows, truth):
-        trees = ExtraTreesClassifier(100, random_state=seed, n_jobs=-1 if len(rows) > 2000 else None)
+        trees = ExtraTreesClassifier(TREES, random_state=seed, n_jobs=-1 if len(rows) > 2000 else None)
         fold = trees.fit(rows[train], truth[train]).predict_proba(rows[test])[:, 1]
         scores[test] = rankdata(fold) / len(test)  # scores of two folds are of two classifiers: compare ranks
     real, made = scores[truth == 0], scores[truth == 1]
