@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -246,18 +247,20 @@ class Graph:
 
         specs = tuple(tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=t.name) for t in function.inputs)
 
-        def call(*arrays: Any) -> dict[str, Any]:
+        def call(function: keras.Model, *arrays: Any) -> dict[str, Any]:
             inputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
             # The identity gives each output a node of its own, where two outputs would be one tensor.
             return {key: tf.identity(value, name=key) for key, value in function(inputs, training=False).items()}
 
+        # Not a closure: TensorFlow would take graphs of one code for one that is traced again and again, and warn.
+        traced = tf.function(partial(call, function), input_signature=specs)
         sides = {"inputs": {tensor.name: tensor for tensor in function.inputs}, "outputs": function.output}
         signature = {
             side: {key: {"shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for key, tensor in tensors.items()}
             for side, tensors in sides.items()
         }
         variables = tuple(variable.value for variable in function.variables)
-        return cls(name, tf.function(call, input_signature=specs), specs, variables, signature)
+        return cls(name, traced, specs, variables, signature)
 
 
 def run_on_encoded(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
 
@@ -180,3 +181,17 @@ def test_best_weights_come_back_and_plateaus_cut_the_learning_rate():
     assert len(history["loss"]) < 30
     assert best.best == min(history["val_rmse"])
     assert model.evaluate(x[600:700], verbose=0, return_dict=True)["rmse"] == pytest.approx(best.best, rel=0.05)
+
+
+def test_what_is_traced_once_is_not_taken_for_what_is_traced_again_and_again(caplog):
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(2):
+            model = keras_ae.build("ae", 6, 2, hidden=[4])
+            for function in ("encode", "reconstruct", "score", "generate"):
+                taken = model.signatures[function]["inputs"]
+                model.run(function, {name: np.zeros((2, *of["shape"]), of["dtype"]) for name, of in taken.items()})
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "retracing" not in caplog.text
