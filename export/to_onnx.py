@@ -79,9 +79,11 @@ def convert(graph: Graph) -> Any:
 def _converted(graph: Graph) -> Any:
     def convert() -> Any:
         return tf2onnx.convert.from_function(
-            graph.call, graph.specs, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+            graph.call, graph.call.input_signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
         )[0]
 
+    if _WITHOUT_COPIES in os.environ:  # as the user wants it
+        return convert()
     os.environ[_WITHOUT_COPIES] = ""
     try:
         return convert()

@@ -15,7 +15,7 @@ VERSION = "saved_model/1"
 def export_saved_model(graphs: dict[str, Graph], folder: Path, reference: Reference) -> dict[str, dict[str, float]]:
     """Writes `saved_model/1` below the folder, loads it with TensorFlow's loader and compares it with Keras."""
     module = tf.Module()
-    module.weights = list({id(v): v for graph in graphs.values() for v in graph.variables}.values())
+    module.weights = list({id(v): v.value for graph in graphs.values() for v in graph.function.variables}.values())
     signatures = {name: graph.call.get_concrete_function() for name, graph in graphs.items()}
     module.functions = list(signatures.values())
     try:

@@ -76,7 +76,8 @@ def write_page(
     model = runtime.load(path)
     if model.sequences is not None:
         raise InputError("The page shows observations of one size. Received: a model of series of different lengths.")
-    x, labels, note, reason = None, None, None if rows else "they were left out on request", ""
+    x = labels = None
+    note, reason = None if rows else "they were left out on request", ""
     if rows:
         try:
             x, labels = _training_rows(model, source)

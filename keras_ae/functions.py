@@ -228,39 +228,36 @@ class Graph:
 
     Attributes:
         name: `encode`, `decode`, ...
-        call: from the inputs, in the order of specs, to a dict of outputs.
-        specs: of the inputs, (None, ...), named.
-        variables: that it reads.
+        function: the Keras model, dict in and dict out.
+        call: the same from the inputs in their order; its `input_signature` names them.
         signature: inputs and outputs by name, their shapes without the batch, and dtypes.
     """
 
     name: str
+    function: keras.Model
     call: Any
-    specs: tuple[Any, ...]
-    variables: tuple[Any, ...]
     signature: dict[str, dict[str, dict[str, Any]]]
 
     @classmethod
     def of(cls, name: str, function: keras.Model) -> "Graph":
-        """The graph of a functional model, dict in and dict out."""
+        """The graph of a functional model."""
         import tensorflow as tf
 
         specs = tuple(tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=t.name) for t in function.inputs)
 
-        def call(function: keras.Model, *arrays: Any) -> dict[str, Any]:
+        def call(*arrays: Any) -> dict[str, Any]:
             inputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
             # The identity gives each output a node of its own, where two outputs would be one tensor.
             return {key: tf.identity(value, name=key) for key, value in function(inputs, training=False).items()}
 
-        # Not a closure: TensorFlow would take graphs of one code for one that is traced again and again, and warn.
-        traced = tf.function(partial(call, function), input_signature=specs)
+        # By their code TensorFlow would take all graphs for one that is traced again and again; a partial has none.
+        traced = tf.function(partial(call), input_signature=specs)
         sides = {"inputs": {tensor.name: tensor for tensor in function.inputs}, "outputs": function.output}
         signature = {
             side: {key: {"shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for key, tensor in tensors.items()}
             for side, tensors in sides.items()
         }
-        variables = tuple(variable.value for variable in function.variables)
-        return cls(name, traced, specs, variables, signature)
+        return cls(name, function, traced, signature)
 
 
 def run_on_encoded(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]) -> list[np.ndarray]:

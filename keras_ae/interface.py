@@ -32,10 +32,12 @@ class Functions:
     @property
     def signatures(self) -> Signatures:
         """Inputs and outputs of each function, by name: shapes without the batch, and dtypes."""
+        # Abstract; Keras makes an object of each base of a functional model, and could of no ABC.
         raise NotImplementedError(f"A subclass of Functions knows its signatures. Received: {type(self).__name__}.")
 
     def run(self, function: str, inputs: Any) -> dict[str, np.ndarray]:
         """A function by name on its inputs by name; its outputs by name."""
+        # Abstract, for the same reason no `abstractmethod`.
         raise NotImplementedError(f"A subclass of Functions runs them. Received: {type(self).__name__}.")
 
     def encode(self, x: Any) -> np.ndarray:
@@ -118,6 +120,7 @@ class LocalFunctions(Functions):
     @property
     def drawn(self) -> Schema | None:
         """Of a table whose cells `generate` draws."""
+        # Abstract, for the reason that `Functions` gives.
         raise NotImplementedError(f"A subclass of LocalFunctions knows its table. Received: {type(self).__name__}.")
 
     def generate(self, n: int, y: Any = None, seed: int | None = None, missing: bool = True) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 from keras_ae.data import Windowing, infer, load_source
 from keras_ae.data.cells import cells_of, table_like
 from keras_ae.data.columns import fit_columns
+from keras_ae.data.values import may_be_days
 from keras_ae.data.windows import read_series
 from keras_ae.errors import InputError
 
@@ -87,6 +88,15 @@ def test_whole_numbers_that_are_all_days_are_dates(tmp_path, ending, missing, be
 @pytest.mark.parametrize("stored", [np.array, lambda cells: list(map(str, cells))], ids=["numbers", "texts"])
 def test_other_numbers_are_no_days(cells, stored):
     assert column_of(stored(cells)).columns[0].kind == "numeric"
+
+
+def test_what_may_be_days_is_read_again_and_nothing_else():
+    days = np.array([*DAY_NUMBERS, np.nan])
+    assert may_be_days(days)
+    assert may_be_days(days.astype("float32"))  # 20240131 is 20240132 there
+    for other in (20_241_301, 20_240_033, 20_240_131.5, 17_991_231, 22_000_101):
+        assert not may_be_days(np.append(days, other))
+    assert not may_be_days(np.array([np.nan]))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,6 @@ _UNIT_ROWS = 1 << 16
 """Row groups of a parquet file are read together until they have so many rows."""
 _MOST_ROWS = 1 << 16
 _CSV_BLOCK = 4 << 20
-_THOUSANDS = r"^(\s*[+-]?\d+)\.((?:\d{3}\.)*\d{3},\d+(?:[eE][+-]?\d+)?\s*)$"
-"""Of a number between semicolons: what is before and behind its first point between thousands."""
 
 
 @dataclass(frozen=True)
@@ -265,9 +263,9 @@ def _with_points(batch: Any) -> Any:
     from pyarrow import compute
 
     def with_points(column: Any) -> Any:
-        while compute.any(compute.match_substring_regex(column, _THOUSANDS)).as_py():
-            column = compute.replace_substring_regex(column, _THOUSANDS, r"\1\2")
-        return compute.replace_substring_regex(column, f"^{DECIMAL_COMMA.pattern}$", r"\1.\2")
+        is_number = compute.match_substring_regex(column, f"^{DECIMAL_COMMA.pattern}$")
+        number = compute.replace_substring(compute.replace_substring(column, ".", ""), ",", ".")
+        return compute.if_else(is_number, compute.utf8_trim_whitespace(number), column)
 
     return pa.record_batch([with_points(column) for column in batch.columns], schema=batch.schema)
 

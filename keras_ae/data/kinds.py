@@ -130,8 +130,10 @@ class _Evidence:
         for cell, count in _counted(cells).items():
             self.known += count
             self.flags += count * _is_flag(cell)
-            for decimal in DECIMALS if self.given in (None, "numeric") else ():
-                self.decimals[decimal] += count * (number_of(cell, decimal) is not None)
+            if self.given in (None, "numeric"):
+                plain = number_of(cell) is not None  # and by any sign then
+                for decimal in DECIMALS:
+                    self.decimals[decimal] += count * (plain or number_of(cell, decimal) is not None)
             for form in self._formats(cell):
                 if (moment := moment_of(cell, form)) is not None:
                     self.dates[form] += count

@@ -179,9 +179,9 @@ def survey(reader: Reader, most: Mapping[str, int]) -> Stream:
             f"Streamed rows must be enough to hold {SHARE:.0%} of them out for each of validation, calibration and "
             f"test, {_FEWEST} or more, and not all the same. Received: {total:,} rows, of which {few[0]}."
         )
-    samples, train = {name: part.rows() for name, part in parts.items()}, parts["train"]
-    told = (total, skipped, f"{int(digest):016x}", tuple(trained))
-    return Stream(reader, train.seen, *told, samples, train.hashes)
+    samples = {name: part.rows() for name, part in parts.items()}
+    digest_text, train = f"{int(digest):016x}", parts["train"]
+    return Stream(reader, train.seen, total, skipped, digest_text, tuple(trained), samples, train.hashes)
 
 
 _ENDS = {

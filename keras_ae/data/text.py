@@ -12,10 +12,10 @@ import numpy as np
 
 from keras_ae.errors import CellError, InputError, reading
 
-DECIMAL_COMMA = re.compile(r"\s*([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)\s*")
-"""Of a number between semicolons: what is before it and behind it."""
+DECIMAL_COMMA = re.compile(r"\s*([+-]?\d*(?:\.\d{3})*),(\d+(?:[eE][+-]?\d+)?)\s*")
+"""Of a number between semicolons: what is before it, with points between thousands, and behind it."""
 _GROUPS = re.compile(r"\.(?=(?:\d{3}\.)*\d{3},\d)")
-"""Points between the thousands of such a number."""
+"""Points between the thousands of such numbers in a line."""
 
 Block = Callable[[int | None], np.ndarray]
 """The next rows of numbers, all or so many, float64 (rows, columns)."""
@@ -104,8 +104,8 @@ def open_csv(path: Path, without: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def _with_point(cell: str) -> str:
-    match = DECIMAL_COMMA.fullmatch(_GROUPS.sub("", cell))
-    return f"{match[1]}.{match[2]}" if match else cell
+    match = DECIMAL_COMMA.fullmatch(cell)
+    return f"{match[1].replace('.', '')}.{match[2]}" if match else cell
 
 
 def _are_names(first: list[str]) -> bool:

@@ -117,6 +117,11 @@ def formats_of(cell: Any) -> tuple[str, ...]:
 
 
 def may_be_days(numbers: np.ndarray) -> bool:
-    """Whether all numbers (rows,), but for NaN, are as large as days YYYYMMDD of the years 1800 to 2199."""
+    """Whether all numbers (rows,) but NaN look like days YYYYMMDD of the years 1800 to 2199, in float32 too, which
+    is off by one at most: what is certain, cells say.
+    """
     known = numbers[~np.isnan(numbers)]
-    return bool(known.size and known.min() >= 1800_01_01 and known.max() <= 2199_12_31)
+    if not known.size or known.min() < 1800_01_00 or known.max() > 2199_12_32:
+        return False
+    month, day = known // 100 % 100, known % 100
+    return bool(np.all((known % 1 == 0) & (month >= 1) & (month <= 12) & (day <= 32)))

@@ -84,7 +84,13 @@ def run_files(
     if others:
         raise InputError(f"Rows for Ray must be in {_ENDING} files. Received: {others[0]}.")
     rows = sum(_rows_of(file, keys) for file in files)
-    worker = (os.path.realpath(path), function, precision, tuple(keys), providers, alpha, skip, batch_rows)
+    worker: dict[str, Any] = {
+        "path": os.path.realpath(path),
+        "function": function,
+        "precision": precision,
+        "keys": tuple(keys),
+    }
+    worker |= {"providers": providers, "alpha": alpha, "skip": skip, "batch_rows": batch_rows}
     with replacing(out) as partial, cluster() as ray:
         data = ray_of("data")
         context = data.DataContext.get_current().copy()
@@ -95,7 +101,7 @@ def run_files(
         with data.DataContext.current(context), quiet("ray.data"):
             results = data.from_items(parts, override_num_blocks=len(parts)).map(
                 _Worker,
-                fn_constructor_args=(*worker, str(partial)),
+                fn_constructor_kwargs={**worker, "out": str(partial)},
                 compute=data.ActorPoolStrategy(size=size),
                 # Workers hold theirs to the end: without one that is left, nothing would be read or written.
                 num_cpus=min(1.0, max(processors - 1, 0.5) / size),

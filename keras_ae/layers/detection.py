@@ -174,10 +174,11 @@ class AnomalyScore(Fitted):
         x, x_hat, z = limited(x), limited(x_hat), limited(z)
         # Where x_hat is x but for rounding, no feature has a larger part in that than another.
         squares, least = ops.square(x - x_hat) / self.variance, _FLOOR
-        mean = ops.mean(squares, axis=-1)
         if self.masked:
             squares, least = known * squares, known * _FLOOR
             mean = ops.sum(squares, axis=-1) / ops.maximum(ops.sum(known, axis=-1), 1.0)
+        else:
+            mean = ops.mean(squares, axis=-1)
         of_error = share_of(squares + least)
         error = ops.sqrt(mean + _FLOOR)
         below = ops.clip(self.highest_log_prior - ops.cast(log_prior, "float32"), 0.0, 1e30)
