@@ -189,16 +189,23 @@ def test_numbers_that_are_met_again_and_again_are_as_frequent_in_samples():
     assert np.isnan(layer(np.full((1, 4), np.nan, "float32"))).all()
 
 
-@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("words", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_samples_of_every_export_have_such_numbers(tmp_path, words):
     frame = pd.DataFrame(clinic(), columns=["flag", "code", "amount", "z"])
     frame = frame.assign(kind=np.where(frame["z"] > 0, "a", "b")) if words else frame
-    fitted = pipeline.fit(frame, tmp_path / "clinic", epochs=3, hidden=[8], report=False)  # which compares exports
+    fitted = pipeline.fit(frame, tmp_path / "clinic", epochs=0, hidden=[8], report=False)  # which compares exports
     model = runtime.load(fitted.artifact)
     x = model.generate(2_000, seed=1)
     np.testing.assert_allclose(shares(x), shares(fitted.splits.train), atol=0.03)
     loaded = keras_ae.load(fitted.artifact)
     np.testing.assert_array_equal(loaded.generate(500, seed=2)[:, :2], model.generate(500, seed=2)[:, :2])
+
+
+def test_a_code_is_the_nearest_one_before_anything_was_learned_too():
+    schema = fit_support(Schema.of_numbers(("flag", "code", "amount", "z")), clinic())
+    layer = Marginals(schema.describe(), noisy=False)
+    x = np.array([[-3, -5, 0, 0], [0.6, 5, 0, 0], [9, 50, 0, 0]], "float32")
+    np.testing.assert_array_equal(np.asarray(layer(x))[:, :2], [[0, 1], [1, 4], [1, 9.5]])
 
 
 def test_a_cell_has_the_distribution_of_training_and_the_correlation_of_what_is_said_with_it():
@@ -258,7 +265,7 @@ def test_what_is_no_table_stays_as_the_decoder_says(fitted):
 def test_tables_of_every_kind_have_whole_numbers_in_the_graph():
     x = goods()
     kinds = {**dict(zip(NAMES, x.T, strict=True)), "colour": np.where(x[:, 0] > 1, "red", "blue")}
-    model = pipeline.fit(kinds, epochs=2, hidden=[8]).model
+    model = pipeline.fit(kinds, epochs=0, hidden=[8]).model
     drawn = model.generate(300, seed=0)
     check(drawn[:, :4], x)
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
@@ -277,7 +284,7 @@ def test_kl_ae_gives_such_rows_too():
 def test_a_schema_may_ask_for_normal_quantiles_of_a_table_of_numbers():
     x = goods()
     of = {"price": {"kind": "numeric", "transform": "quantile"}, "stock": {"kind": "numeric", "transform": "linear"}}
-    fitted = pipeline.fit(load_source(dict(zip(NAMES, x.T, strict=True)), schema=of), epochs=1, hidden=[8])
+    fitted = pipeline.fit(load_source(dict(zip(NAMES, x.T, strict=True)), schema=of), epochs=0, hidden=[8])
     assert [column.transform for column in fitted.model.scaling.schema.columns] == ["quantile", None, "linear", None]
     check(fitted.model.generate(300, seed=0), fitted.splits.train)
 
@@ -292,7 +299,7 @@ def test_a_table_of_numbers_is_one_where_a_transform_can_not_be_had(price):
 
 def test_estimators_take_arrays_as_tables():
     x = goods()
-    generator = Generator(epochs=2, options={"hidden": [8]}, random_state=0).fit(x)
+    generator = Generator(epochs=0, options={"hidden": [8]}, random_state=0).fit(x)
     check(generator.sample(300, random_state=0), x)
 
 
