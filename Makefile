@@ -7,6 +7,9 @@ WEB := keras_ae/web/index.html
 NODE := examples/deploy/node_modules/.package-lock.json
 WEB_SOURCES := $(addprefix web/,index.html package.json package-lock.json tsconfig.json vite.config.js licenses.mjs) $(wildcard web/src/* web/public/*)
 
+# Some images set it; workers, and the commands that tests start, would compile the same modules each for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test coverage lint types docs web bench constraints release-check clean

@@ -28,10 +28,14 @@ def _what_stays_is_not_collected_again() -> Iterator[None]:
     gc.freeze()
 
 
-_LONG = ("test_distributed", "test_docs", "test_tutorials", "test_checkpoints", "test_replicas")
-"""Files of few tests that take long: first, so that of two workers none is left with one of them alone."""
+_LONG = ("test_cli", "test_distributed", "test_docs", "test_recipes", "test_sklearn", "test_tutorials")
+"""Files that take long: first, so that of two workers none is left with one of them alone."""
 _XLA = False
-_FEW = {"keras_ae.evaluation.fidelity.TREES": 10, "keras_ae.priors.flow._ROUNDS": 4}
+_FEW = {
+    "keras_ae.evaluation.fidelity.TREES": 10,
+    "keras_ae.evaluation.numbers.RESAMPLES": 20,
+    "keras_ae.priors.flow._ROUNDS": 4,
+}
 """Of what a fit takes seconds for, and tests of other things don't look at; `in_full` has as much as users."""
 _IN_FULL: dict[str, int] = {}
 
@@ -71,7 +75,7 @@ def xla(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def in_full() -> Iterator[None]:
-    """Reports and flows take as many trees and rounds as for users."""
+    """Reports and flows take as many trees, resamples and rounds as for users."""
     with pytest.MonkeyPatch.context() as patch:
         for name, whole in _IN_FULL.items():
             patch.setattr(name, whole)

@@ -50,7 +50,7 @@ def _application():
     ids=lambda page: page.name,
 )
 def test_python_blocks_run(page, folder, monkeypatch):
-    monkeypatch.setattr(training, "_STEPS", 400)  # of 4,000: what they show is how, and figures are not compared
+    monkeypatch.setattr(training, "_STEPS", 100)  # of 4,000: what they show is how, and figures are not compared
     _run(page, {"__name__": "documentation"})
 
 

@@ -1,5 +1,7 @@
 """Exports agree with Keras, and what does not is refused with the op and the layer."""
 
+import shutil
+
 import keras
 import numpy as np
 import onnx
@@ -33,11 +35,13 @@ def make(recipe="vae", shape=(12,), network=None, **options):
     return model, rows
 
 
-@pytest.fixture
-def exported(tmp_path):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A model, rows, and the folder of its artifact; not to be changed: copy it first."""
     model, rows = make()
-    manifest = storage.save(model, tmp_path / "a", rows)
-    return model, rows, tmp_path / "a", manifest
+    folder = tmp_path_factory.mktemp("exported") / "a"
+    storage.save(model, folder, rows)
+    return model, rows, folder
 
 
 # One recipe for each form of what leaves; the others differ in what they learn by.
@@ -63,7 +67,7 @@ def test_every_form_leaves_with_parity(recipe, shape, tmp_path):
 
 
 def test_saved_model_has_one_named_signature_per_function(exported):
-    model, rows, folder, _ = exported
+    model, rows, folder = exported
     signatures = tf.saved_model.load(str(folder / "saved_model/1")).signatures
     assert set(signatures) == {"encode", "decode", "reconstruct", "score", "generate"}
     out = signatures["score"](x=tf.constant(rows[:5]))
@@ -72,7 +76,7 @@ def test_saved_model_has_one_named_signature_per_function(exported):
 
 
 def test_onnx_has_named_inputs_and_outputs_dynamic_batch_and_one_copy_of_the_weights(exported):
-    model, _, folder, _ = exported
+    model, _, folder = exported
     io = {}
     for path in (folder / FOLDER).glob("*.onnx"):
         graph = onnx.load(path, load_external_data=False).graph
@@ -90,7 +94,7 @@ def test_onnx_has_named_inputs_and_outputs_dynamic_batch_and_one_copy_of_the_wei
 
 
 def test_single_files_run_alone(exported, tmp_path):
-    model, rows, folder, _ = exported
+    model, rows, folder = exported
     storage.export(folder, "onnx", tmp_path / "out", single_file=True)
     alone = tmp_path / "alone.onnx"
     (tmp_path / "out" / FOLDER / "encode.onnx").rename(alone)
@@ -100,7 +104,7 @@ def test_single_files_run_alone(exported, tmp_path):
 
 def test_uint8_pixels_go_in_as_they_are_and_come_back_in_their_units(tmp_path):
     images = RNG.integers(0, 256, size=(60, 6, 5), dtype="uint8")
-    fitted = keras_ae.fit(images, tmp_path / "a", epochs=1, latent_dim=2, filters=[2], report=False)
+    fitted = keras_ae.fit(images, tmp_path / "a", epochs=0, latent_dim=2, filters=[2], report=False)
     assert fitted.manifest["input"] == {"shape": [6, 5], "dtype": "uint8"}
     runtime = keras_ae.runtime.load(tmp_path / "a")
     x_hat = runtime.reconstruct(images)
@@ -174,15 +178,15 @@ def test_conversion_that_fails_says_which_function(tmp_path, monkeypatch):
         export_onnx(graphs_of(model), tmp_path, Reference.of(model, rows[:7]))
 
 
-def test_verify_finds_an_export_that_no_longer_agrees(exported):
-    _, _, folder, _ = exported
+def test_verify_finds_an_export_that_no_longer_agrees(exported, tmp_path):
+    folder = shutil.copytree(exported[2], tmp_path / "a")
     other, rows = make("ae")
-    storage.save(other, folder.parent / "b", rows)
+    storage.save(other, tmp_path / "b", rows)
     # Swapped with its hash: the bytes are "unchanged", the function is another model's.
     from keras_ae import artifact
 
-    (folder.parent / "b" / FOLDER / "encode.onnx").replace(folder / FOLDER / "encode.onnx")
-    (folder.parent / "b" / FOLDER / "weights.bin").replace(folder / FOLDER / "weights.bin")
+    (tmp_path / "b" / FOLDER / "encode.onnx").replace(folder / FOLDER / "encode.onnx")
+    (tmp_path / "b" / FOLDER / "weights.bin").replace(folder / FOLDER / "weights.bin")
     manifest = artifact.read_manifest(folder)
     drop = ("format", "schema", "files", "manifest_sha256")
     artifact.write_manifest(folder, {k: v for k, v in manifest.items() if k not in drop})

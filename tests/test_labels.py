@@ -139,7 +139,7 @@ def test_a_fit_with_few_labels_learns_from_the_rest_too(tmp_path):
 )
 def test_labels_that_can_not_be_used_are_told_or_refused(tmp_path, y, message):
     np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(100, 4)), y=y)
-    fitted = keras_ae.fit(tmp_path / "a.npz", epochs=1, latent_dim=2, hidden=[4])
+    fitted = keras_ae.fit(tmp_path / "a.npz", epochs=0, latent_dim=2, hidden=[4])
     assert fitted.model.classes == ()
     assert message in fitted.manifest["notes"][0]
     with pytest.raises(InputError, match=message):
@@ -148,7 +148,7 @@ def test_labels_that_can_not_be_used_are_told_or_refused(tmp_path, y, message):
 
 
 def test_labels_are_left_alone_where_they_are_not_wanted_or_not_there():
-    assert keras_ae.fit("digits", labels=False, **{**SMALL, "epochs": 1}).model.classes == ()
+    assert keras_ae.fit("digits", labels=False, **{**SMALL, "epochs": 0}).model.classes == ()
     with pytest.raises(InputError, match="a source that has some"):
         keras_ae.fit(X, labels=True)
     with pytest.raises(InputError, match="needs labels"):
@@ -225,7 +225,7 @@ def test_bayes_rule_alone_classifies(options, tmp_path):
 
 
 def test_functions_of_labels_need_a_model_that_learned_some(tmp_path):
-    fitted = keras_ae.fit(X, tmp_path / "a", report=False, **{**SMALL, "epochs": 1})
+    fitted = keras_ae.fit(X, tmp_path / "a", report=False, **{**SMALL, "epochs": 0})
     model = runtime.load(tmp_path / "a")
     for wrong in (lambda: model.classify(X[:2]), lambda: model.generate(2, "1")):
         with pytest.raises(InputError, match="trained with labels"):

@@ -265,8 +265,8 @@ def test_the_divergence_of_bars_and_stripes_falls_below_a_tenth_of_a_nat():
         model.fit_prior(x)
         found = model.log_likelihood(patterns, k=2000)
         divergences.append(float(np.mean(np.log(1 / 30) - found.rows)))  # sum over X of P_d log(P_d / P_m)
-        # A row's Monte-Carlo error is that between seeds.
-        error = np.std([model.log_likelihood(patterns, k=2000, seed=seed).mean for seed in (1, 2, 3)])
-        assert divergences[-1] > -3 * error
+    # A row's Monte-Carlo error is that between seeds.
+    error = np.std([model.log_likelihood(patterns, k=2000, seed=seed).mean for seed in (1, 2, 3)])
+    assert min(divergences) > -3 * error
     assert divergences[0] > divergences[-1]
     assert divergences[-1] < 0.1

@@ -16,10 +16,10 @@ CASES = [
     ("dense", (9,), {"hidden": [8], "norm": "batch"}),
     ("tabular", (9,), {"hidden": [8], "embedding": 3}),
     ("conv", (5, 4, 3), {"filters": [3, 4]}),
-    ("resnet", (13, 2), {"filters": [4, 3], "blocks": 1}),
+    pytest.param("resnet", (13, 2), {"filters": [4, 3], "blocks": 1}, marks=pytest.mark.slow),
     ("resnet", (7, 5), {"filters": [4], "blocks": 2}),
     ("resnet", (5, 4, 3, 2), {"filters": [4], "blocks": 1}),
-    ("transformer", (13,), {"patch": 4, "width": 8, "depth": 1, "heads": 2}),
+    pytest.param("transformer", (13,), {"patch": 4, "width": 8, "depth": 1, "heads": 2}, marks=pytest.mark.slow),
     ("transformer", (7, 5, 3), {"patch": 3, "width": 8, "depth": 1, "heads": 2}),
     ("tcn", (11, 2), {"filters": 3}),
     ("lstm", (7, 3), {"units": [6]}),
@@ -29,7 +29,7 @@ CASES = [
 
 
 def test_every_network_has_a_case():
-    assert {name for name, _, _ in CASES} == set(NETWORKS)
+    assert {name for name, *_ in CASES if isinstance(name, str)} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(

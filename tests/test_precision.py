@@ -198,7 +198,7 @@ def test_fit_measures_and_goes_on_where_a_precision_is_refused(tmp_path, timed):
     fitted = keras_ae.fit(
         "digits",
         tmp_path / "a",
-        epochs=1,
+        epochs=0,
         latent_dim=8,
         hidden=[512],
         precisions=["int8", "float16"],
