@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -49,9 +50,15 @@ def _application():
     [page for page in PAGES if page.name != "CONTRIBUTING.md" and any(_blocks(page, "python"))],
     ids=lambda page: page.name,
 )
-def test_python_blocks_run(page, folder, monkeypatch):
+def test_python_blocks_run(page, folder, monkeypatch, capsys):
     monkeypatch.setattr(training, "_STEPS", 100)  # of 4,000: what they show is how, and figures are not compared
-    _run(page, {"__name__": "documentation"})
+    namespace = {"__name__": "documentation"}
+    _run(page, namespace)
+    if page.name == "likelihood.md":  # but for the divergence of bars and stripes, which is known
+        first, *_, last = (float(nats) for nats in re.findall(r"^D_KL = (\S+) nats$", capsys.readouterr().out, re.M))
+        model, patterns = namespace["model"], namespace["patterns"]
+        error = np.std([model.log_likelihood(patterns, k=2000, seed=seed).mean for seed in (1, 2, 3)])
+        assert -3 * error < last < min(0.1, first)
 
 
 def test_the_recipe_of_contributing_adds_its_term(monkeypatch):

@@ -17,7 +17,7 @@ CASES = [
     ("tabular", (9,), {"hidden": [8], "embedding": 3}),
     ("conv", (5, 4, 3), {"filters": [3, 4]}),
     pytest.param("resnet", (13, 2), {"filters": [4, 3], "blocks": 1}, marks=pytest.mark.slow),
-    ("resnet", (7, 5), {"filters": [4], "blocks": 2}),
+    pytest.param("resnet", (7, 5), {"filters": [4], "blocks": 2}, marks=pytest.mark.slow),
     ("resnet", (5, 4, 3, 2), {"filters": [4], "blocks": 1}),
     pytest.param("transformer", (13,), {"patch": 4, "width": 8, "depth": 1, "heads": 2}, marks=pytest.mark.slow),
     ("transformer", (7, 5, 3), {"patch": 3, "width": 8, "depth": 1, "heads": 2}),

@@ -18,8 +18,9 @@ def model(recipe="vae", seed=0, jit_compile=False, **compile_options):  # compil
     return model
 
 
-@pytest.mark.parametrize("recipe", ["ae", "vae"])
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize(
+    ("recipe", "jit_compile"), [("ae", True), ("vae", False), pytest.param("vae", True, marks=pytest.mark.slow)]
+)
 def test_it_gives_the_loss_curve_of_plain_keras_on_the_same_batches(recipe, jit_compile):
     fast = model(recipe, jit_compile=jit_compile)
     curve = fast.fit(X, batch_size=64, epochs=3, shuffle=False, validation_data=X[:50], verbose=0).history
