@@ -19,7 +19,6 @@ from keras_ae.functions import (
     params_of,
     reconstructed,
     run_on_encoded,
-    scores_of,
 )
 from keras_ae.interface import standard_normal
 from keras_ae.layers import AnomalyScore, ColumnScaling, Proportions, RMSELoss, Sampling, SequenceScaling
@@ -133,7 +132,7 @@ def detector_of(model: Any, x: np.ndarray, held_out: np.ndarray, keep_rows: bool
 
 def calibrate(model: Any, x: np.ndarray, y: np.ndarray | None) -> None:
     """`Autoencoder.calibrate`."""
-    scores = scores_of(model, x)
+    scores = model.run("score", {"x": x}, traced=False)["score"]  # the graph is another one with p-values
     if isinstance(model.reconstruction, RMSELoss) and not model.reconstruction.skip_missing:
         model.reconstruction.set_noise(_expected_error(model, x))
     model.p_value.fit(scores)

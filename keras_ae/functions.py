@@ -266,13 +266,6 @@ def run_on_encoded(model: Any, x: np.ndarray, outputs: Callable[[Any, Any], Any]
     return in_batches(keras.Model({"x": rows}, outputs(*encoded(model, rows))), {"x": x})
 
 
-def scores_of(model: Any, x: np.ndarray) -> np.ndarray:
-    """`score` of raw rows, (rows,), without tracing a graph that is built anew for what follows from them."""
-    graph = functions_of(model)["score"]
-    x = model.scaling.padded(x) if isinstance(model.scaling, SequenceScaling) else np.asarray(x)
-    return in_batches(keras.Model(graph.input, graph.output["score"]), {"x": x.astype(model.raw_dtype, copy=False)})[0]
-
-
 def in_batches(graph: keras.Model, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """A graph's outputs for rows of each input, eagerly: compiling it for a pass would take longer than running it."""
     parts = []

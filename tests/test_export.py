@@ -194,9 +194,12 @@ def test_verify_finds_an_export_that_no_longer_agrees(exported, tmp_path):
         storage.verify(folder)
 
 
+OTHER_ACTIVATIONS = ("silu", "elu", "leaky_relu", "softplus", "selu", "tanh")
+
+
 @pytest.mark.parametrize(
     "activation",
-    ["gelu", "mish", *(pytest.param(name, marks=pytest.mark.slow) for name in ["silu", "elu", "leaky_relu", "selu"])],
+    ["gelu", "mish", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_ACTIVATIONS)],
 )
 def test_activations_leave(activation, tmp_path):
     model, rows = make("ae", hidden=[8], activation=activation)

@@ -21,6 +21,7 @@ from keras_ae.layers import (
     Sampling,
     Scaling,
 )
+from keras_ae.layers.draws import uniform_of_seed
 
 RNG = np.random.default_rng(0)
 # float32 sums of a few hundred terms: relative error about sqrt(300) * 6e-8.
@@ -280,3 +281,10 @@ def test_layers_round_trip_with_options(layer):
 def test_nonsense_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_uniform_noise_is_never_0_nor_1():
+    """Of so many draws some are of the lowest and of the highest step, whose normals must be finite."""
+    found = np.asarray(uniform_of_seed((2**25,), (0, 1)))
+    assert found.min() == 2.0**-24
+    assert found.max() == 1 - 2.0**-24

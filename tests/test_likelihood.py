@@ -241,6 +241,3 @@ def test_grey_is_binarized_by_chance_in_training_and_by_threshold_otherwise():
     np.testing.assert_allclose(layer(np.array([[0.5]], "float32"), inverse=True), [[127.5]])
     with pytest.raises(ValueError, match=r"must be positive. Received: 0"):
         layer.set_limit(0)
-
-
-# Equation 4

@@ -38,9 +38,7 @@ def proportion(hits: np.ndarray) -> Number:
     return Number(float(hits.mean()), float(interval.low), float(interval.high))
 
 
-def bootstrap(
-    statistic: Callable[..., float], *rows: int, seed: int, centred: bool = False, resamples: int | None = None
-) -> Number:
+def bootstrap(statistic: Callable[..., float], *rows: int, seed: int, centred: bool = False) -> Number:
     """Value and bootstrap interval of a statistic (Efron 1979).
 
     Args:
@@ -49,11 +47,10 @@ def bootstrap(
         seed: of the draws.
         centred: shifts the draws so that their median is the value, for statistics that resampling itself pushes to
             one side; otherwise the interval is of the draws as they are, the percentile interval.
-        resamples: how many; by default 200.
     """
     rng = np.random.default_rng(seed)
     value = float(statistic(*map(np.arange, rows)))
-    draws = [statistic(*(rng.integers(n, size=n) for n in rows)) for _ in range(resamples or RESAMPLES)]
+    draws = [statistic(*(rng.integers(n, size=n) for n in rows)) for _ in range(RESAMPLES)]
     if np.isnan(value) or np.isnan(draws).all():
         return Number(value)
     low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
