@@ -56,6 +56,7 @@ def _policy(dtype: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+@_policy("float32")
 def build(
     recipe: str,
     input_shape: int | Sequence[int],

@@ -13,6 +13,7 @@ from keras import ops
 from keras_ae.composition import mean_of, one_hot
 from keras_ae.layers import Incomplete, SequenceScaling
 from keras_ae.layers.detection import EXACT
+from keras_ae.layers.float32 import Float32Layer
 from keras_ae.layers.neighbours import limited
 from keras_ae.priors.mixture import log_joint
 
@@ -145,11 +146,11 @@ def _raw(model: Any, x_hat: Any, like: Any = None, noise: Any = None) -> Any:
     return model.scaling(x_hat, inverse=True, like=like, **drawn)
 
 
-class LogPrior(keras.layers.Layer):
+class LogPrior(Float32Layer):
     """log p(z) of z (batch, ...) by the prior: (batch,), nats."""
 
     def __init__(self, prior: keras.layers.Layer) -> None:
-        super().__init__(autocast=False, name=EXACT[1])
+        super().__init__(name=EXACT[1])
         self.prior = prior
 
     def call(self, z: Any) -> Any:
@@ -159,7 +160,7 @@ class LogPrior(keras.layers.Layer):
         return keras.KerasTensor((z.shape[0],), dtype="float32")
 
 
-class _BayesRule(keras.layers.Layer):
+class _BayesRule(Float32Layer):
     """Logits of p(y | x): log p(y) and a bound on log p(x | y), up to what all y share.
 
     The bound is taken at z = mean, so that it needs no noise. Where only the prior knows the label, log p(x | z) and
@@ -167,7 +168,7 @@ class _BayesRule(keras.layers.Layer):
     """
 
     def __init__(self, prior: keras.layers.Layer, decoder: keras.Model | None, reconstruction: Any) -> None:
-        super().__init__(autocast=False, name="bayes_rule")
+        super().__init__(name="bayes_rule")
         if decoder is not None and not hasattr(reconstruction, "log_prob"):
             raise ValueError(
                 "p(y | x) by Bayes' rule needs a reconstruction layer that is a likelihood, with `log_prob`. "
@@ -192,11 +193,11 @@ class _BayesRule(keras.layers.Layer):
         return keras.KerasTensor((inputs[0].shape[0], self.prior.classes), dtype="float32")
 
 
-class _NearestCode(keras.layers.Layer):
+class _NearestCode(Float32Layer):
     """A latent layer's `nearest_code`, as a layer: what it reads are variables of the graph then, not constants."""
 
     def __init__(self, latent: keras.layers.Layer, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.latent = latent
 
     def call(self, z: Any) -> Any:
@@ -206,11 +207,11 @@ class _NearestCode(keras.layers.Layer):
         return input_shape
 
 
-class _Draws(keras.layers.Layer):
+class _Draws(Float32Layer):
     """Rows of a table drawn from what the decoder says (`ColumnDraws`), by the noise of a likelihood that has one."""
 
     def __init__(self, draws: keras.layers.Layer, reconstruction: keras.layers.Layer) -> None:
-        super().__init__(autocast=False, name="draws")
+        super().__init__(name="draws")
         self.draws, self.reconstruction = draws, reconstruction
 
     def call(self, params: Any, noise: Any) -> Any:

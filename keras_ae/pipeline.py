@@ -113,10 +113,10 @@ def fit(
         callbacks: Keras callbacks for `model.fit`.
         precisions: `int8`, `float16`: ONNX graphs beside those in float32. One that is slower than float32, or adds
             more than 2 % to the RMSE, is left out; the manifest says why.
-        labels: a column of a .csv or .parquet, or an array of an .npz, that holds labels; or True or False: learn from
-            the labels of the source too, so that the artifact can `classify`, and `generate` what is
-            asked for; by default where it has some that can be used. NaN, None, "" and -1 are labels that are missing:
-            they are spread from the others along neighbours.
+        labels: a column of a table or DataFrame, or an array of an .npz, that holds labels; or True or False: learn
+            from the labels of the source too, so that the artifact can `classify`, and `generate` what is asked for; by
+            default where it has some that can be used. NaN, None, "" and -1 are labels that are missing: they are
+            spread from the others along neighbours.
         test: keep a tenth of the rows for the figures alone; otherwise these are of the rows that chose the epoch.
         report: leave a report in the artifact, of at most 2,000 rows of each split (`keras_ae.report`).
         keep_rows: whether the artifact may hold rows of the source: up to 2,048 that the score finds neighbours among,

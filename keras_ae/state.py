@@ -1,6 +1,7 @@
 """All that training changes, the variables of a model and what callbacks keep: from there it goes on."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -57,8 +58,9 @@ class Reader:
             return tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight.value)) for weight in trained])
 
         one_device = model.distribute_strategy.num_replicas_in_sync == 1
+        # By their code TensorFlow would take all readers for one that is traced again and again; a partial has none.
         self._values, self._finite = (
-            tf.function(read, autograph=False) if one_device else read for read in (values, finite)
+            tf.function(partial(read), autograph=False) if one_device else read for read in (values, finite)
         )
 
     def read(self) -> list[Any]:

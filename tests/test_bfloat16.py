@@ -1,11 +1,14 @@
 """Training in bfloat16 is refused where it would be slow; what it leaves is float32. And what the processor says."""
 
+import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import keras_ae
 from keras_ae import bfloat16, pipeline, processor
 from keras_ae.errors import InputError
+from keras_ae.functions import functions_of
 
 OPTIONS = {"latent_dim": 4, "epochs": 8, "hidden": [32]}
 
@@ -22,6 +25,32 @@ def test_it_is_refused_on_a_processor_that_does_not_multiply_in_it(monkeypatch, 
 def test_an_unknown_dtype_is_named():
     with pytest.raises(InputError, match=r"float32, bfloat16\. Received: 'half'"):
         keras_ae.fit("digits", dtype="half", **OPTIONS)
+
+
+@pytest.fixture
+def mixed():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def test_a_fit_and_all_functions_are_float32_whatever_the_global_policy(mixed):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=200), "b": rng.choice(list("xy"), 200), "y": rng.integers(0, 2, 200)})
+    table.loc[::5, "a"] = np.nan
+    fitted = keras_ae.fit(table, labels="y", epochs=0, latent_dim=2, hidden=[8])
+    model, x = fitted.model, fitted.splits.test[:10]
+    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.layers.InputLayer)]
+    assert {layer.dtype_policy.name for layer in layers if layer is not model} == {"float32"}
+    noise = rng.normal(size=(10, model.epsilon_dim)).astype("float32")
+    given = {"x": x, "z": noise[:, :2], "epsilon": noise, "label": np.full(10, -1, "int32")}
+    given = {name: {key: given[key] for key in graph.signature["inputs"]} for name, graph in model.graphs().items()}
+    found = {name: model.run(name, inputs) for name, inputs in given.items()}
+    keras.config.set_dtype_policy("float32")
+    for name, function in functions_of(model).items():
+        for output, values in function(given[name], training=False).items():
+            np.testing.assert_allclose(found[name][output], values, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

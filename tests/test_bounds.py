@@ -255,6 +255,7 @@ def test_an_adversary_moves_the_critic_and_the_network_apart(layer, tensors):
         layer(*given)
         critic, network = layer.losses[-2:]
     weights = layer.trainable_variables
+    assert [tuple(w.shape) for w in weights] == [(4, 6), (6,), (6, 1), (1,)]
     assert [tape.gradient(critic, tensor) for tensor in given] == [None] * tensors
     assert all(float(tf.reduce_sum(tf.abs(g))) > 0 for g in tape.gradient(critic, weights[:-1]))
     assert [tape.gradient(network, weight) for weight in weights] == [None] * len(weights)

@@ -66,6 +66,17 @@ def test_a_code_that_nothing_uses_moves_to_a_row():
     assert np.abs(x - layer.codebook.numpy()[0, 0, 3]).sum(axis=1).min() < 1e-6
 
 
+def test_a_code_is_used_too_little_below_a_share_of_its_due():
+    x = np.repeat(np.float32([[0.0, 0], [10, 0], [0, 10], [10, 10]]), [27, 7, 5, 11], axis=0)
+    layer = VectorQuantizer(4, 2, decay=0.0, revive=0.5, seed=0)
+    layer.build((None, 2))
+    layer.codebook.assign(np.unique(x, axis=0)[[0, 2, 1, 3]][None, None] + 1)
+    layer(x, training=True)
+    # Each is due 12.5 of 50 rows; the third alone has fewer than half of that.
+    np.testing.assert_allclose(layer.counts.numpy()[0, 0], [27, 7, 12.5, 11])
+    np.testing.assert_allclose(layer.codebook.numpy()[0, 0, [0, 1, 3]], [[0, 0], [10, 0], [10, 10]], atol=1e-5)
+
+
 @pytest.mark.parametrize("ema", [True, False])
 def test_the_gradient_passes_through_and_only_a_gradient_codebook_has_one(ema):
     layer, loss, x = VectorQuantizer(4, 2, ema=ema, seed=0), CommitmentLoss(0.25), tf.Variable(draw(9, 4))

@@ -353,6 +353,16 @@ def test_draws_are_those_of_the_distributions_and_missing_cells_those_of_the_row
     np.testing.assert_allclose(np.bincount(np.array(whole[:, 2], int)) / n, shares, atol=0.01)
 
 
+def test_noise_beyond_what_float32_tells_from_a_share_of_1_draws_what_is_most_probable():
+    schema, _ = fitted_schema({"c": list("xyzzyx")})
+    layer = ColumnDraws(schema.describe(), draws=True)
+    layer.build()
+    mean = np.array([[0.1, 0.6, 0.3]], "float32")
+    for noise in (-40.0, 40.0):
+        drawn = layer(mean, np.zeros_like(mean), np.zeros(0, "float32"), np.full((1, 3), noise, "float32"))
+        assert int(np.asarray(drawn)[0, 0]) == 1
+
+
 def test_no_row_is_drawn_of_which_all_is_missing():
     x = np.array([[1, np.nan], [np.nan, 2], [3, 4]] * 5, "float32")
     schema = fit_columns(Schema.of_numbers("ab"), x)

@@ -15,7 +15,7 @@ import keras_ae
 from keras_ae.functions import Graph
 from keras_ae.layers import AnomalyScore
 from keras_ae.layers.detection import MEASURES
-from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours
+from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours, share_of
 
 RNG = np.random.default_rng(0)
 
@@ -51,6 +51,10 @@ def test_the_nearest_are_those_of_scikit_learn():
     farthest = NearestNeighbors(n_neighbors=300).fit(bank).kneighbors(x)[1][:, -1]
     np.testing.assert_array_equal(np.asarray(some(x)[0]), np.stack([*expected[:, [0, 4]].T, farthest], axis=1))
     np.testing.assert_allclose(some.typical(x)[:2], np.median(distance, axis=0)[[0, 4]], rtol=1e-4)
+    one = Neighbours(1, 4, (1,))
+    one.build()
+    one.fit(bank[:1])
+    np.testing.assert_array_equal(np.asarray(one(x)[0]), np.zeros((50, 1)))
     for which in ((), (0, 1), (5, 1)):
         with pytest.raises(ValueError, match="rising order"):
             Neighbours(3, 2, which)
@@ -175,6 +179,7 @@ def test_contributions_agree_between_runtimes_where_rows_are_copies_or_equally_f
     names = ("x", "x_hat", "z", "log_prior")
     inputs = [keras.Input(part.shape[1:], name=name) for name, part in zip(names, parts, strict=True)]
     score, contribution = layer(inputs)
+    assert (score.shape, contribution.shape) == ((None,), (None, 5))
     named = {tensor.name: tensor for tensor in inputs}
     model = keras.Model(named, {"score": score, "contribution": contribution})
     graph = Graph.of("score", model)
@@ -275,6 +280,22 @@ def test_the_score_is_that_of_its_definition_and_held_out_rows_join_the_bank_onc
     assert alone.rows == 0
     np.testing.assert_allclose(alone(new)[0], 4 * added[:, :2].sum(axis=1), rtol=1e-4)
     np.testing.assert_allclose(alone(new)[1], 4 * added[:, :2].sum(axis=1)[:, None] * of_error, rtol=1e-4, atol=1e-6)
+
+
+def test_a_distance_that_is_none_is_one_of_how_far_rows_are_from_their_mean_where_they_are_copies():
+    x = RNG.integers(0, 3, (400, 2)).astype("float32") * np.array([1, 10], "float32")
+    parts = [x, x + 0.1, x, -np.square(x).sum(axis=1)]
+    layer = AnomalyScore.fitted(parts, parts)
+    units = x.std(axis=0) / np.sqrt(x.var(axis=0).mean())
+    np.testing.assert_allclose(layer.near, np.full(4, 1e-3 * np.sqrt((x / units).var(axis=0).sum())), rtol=1e-4)
+
+
+def test_rows_that_are_all_alike_have_a_finite_density_and_equal_shares():
+    layer = LocalOutlierFactor(40, 3)
+    layer.build()
+    layer.fit(np.ones((40, 3), "float32"))
+    assert np.isfinite(layer.density).all()
+    np.testing.assert_array_equal(share_of(np.zeros((2, 4), "float32")), np.full((2, 4), 0.25))
 
 
 def test_more_than_256_features_are_compared_by_latents():

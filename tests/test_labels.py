@@ -1,6 +1,7 @@
 """Labels: what they may be, how missing ones spread, what is learned from them, and what is asked for by them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits, make_moons
@@ -41,6 +42,15 @@ def test_labels_of_any_kind_become_indices_of_names(labels, names, indices):
     classes = Classes.of(labels)
     assert classes.names == names
     np.testing.assert_array_equal(classes.index(labels), indices)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float64", "bool", "Int64", "category", "str"])
+def test_a_column_of_a_dataframe_in_any_dtype_holds_labels(dtype):
+    y = pd.Series([1, 0, 1, 0, 1, 0], dtype="category") if dtype == "category" else pd.Series([1, 0] * 3).astype(dtype)
+    source = load_source(pd.DataFrame({"a": np.arange(6.0), "y": y}), labels="y")
+    classes = Classes.of(source.rows.y)
+    assert classes.names == (("False", "True") if dtype == "bool" else ("0", "1"))
+    np.testing.assert_array_equal(classes.index(source.rows.y), [1, 0] * 3)
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,20 @@ from scipy import stats
 from scipy.special import rel_entr
 
 from keras_ae.layers import (
+    AnomalyScore,
     ConformalPValue,
     GaussianKLLoss,
     KLDivergenceLoss,
+    LogarithmicPool,
     MaskingNoise,
     Proportions,
     RMSELoss,
     Sampling,
     Scaling,
+    VectorQuantizer,
 )
 from keras_ae.layers.draws import uniform_of_seed
+from keras_ae.layers.neighbours import LocalOutlierFactor, Neighbours
 
 RNG = np.random.default_rng(0)
 # float32 sums of a few hundred terms: relative error about sqrt(300) * 6e-8.
@@ -208,6 +212,27 @@ def test_scaling_and_its_inverse():
     assert layer.trainable_weights == []
     with pytest.raises(ValueError, match="positive"):
         layer.set_statistics(np.zeros(4, "float32"), np.zeros(4, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "called_on"),
+    [
+        (RMSELoss(), [(2, 3), (2, 3)]),
+        (KLDivergenceLoss(), [(2, 3), (2, 3)]),
+        (Proportions(), [(2, 3)]),
+        (ConformalPValue(), [(2,)]),
+        (LogarithmicPool(1), [[(2, 3)]]),
+        (Neighbours(4, 3, (1, 2)), [(2, 3)]),
+        (LocalOutlierFactor(4, 3), [(2, 3)]),
+        (AnomalyScore(3, 2, 4), [[(2, 3), (2, 3), (2, 2), (2,)]]),
+        (VectorQuantizer(4), [(2, 4)]),
+    ],
+    ids=lambda of: type(of).__name__,
+)
+def test_what_is_fitted_is_not_trained(layer, called_on):
+    layer(*keras.tree.map_shape_structure(lambda shape: np.ones(shape, "float32"), called_on))
+    assert layer.trainable_weights == []
+    assert layer.non_trainable_weights
 
 
 def test_proportions_and_their_totals():

@@ -78,6 +78,8 @@ def _plain(y: Any) -> list[Any]:
 
 
 def _one(label: Any) -> Any:
+    if isinstance(label, np.generic):  # of arrays of objects, as columns of DataFrames become
+        label = label.item()
     if isinstance(label, bytes):
         label = label.decode(errors="replace")
     if isinstance(label, str):

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.float32 import Float32Layer
+
 CAPACITY = 2000
 """Calibration scores kept, at most: p-values have steps of 1/2001, and scoring one row stays a few microseconds."""
 _BLOCK = 50
@@ -18,7 +20,7 @@ _LEAST = -1e4
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class ConformalPValue(keras.layers.Layer):
+class ConformalPValue(Float32Layer):
     """p = (1 + number of calibration scores at least as high) / (1 + number of calibration scores).
 
     Called on scores (batch,); returns p-values (batch,) in (0, 1]. For rows drawn like the calibration rows, and not
@@ -68,7 +70,7 @@ class ConformalPValue(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class LogarithmicPool(keras.layers.Layer):
+class LogarithmicPool(Float32Layer):
     """Opinions about the class of x, each a distribution, as one: p(y | x) = softmax of sum_i w_i log p_i(y | x), the
     logarithmic opinion pool (Genest and Zidek 1986, "Combining probability distributions", equation 3.9).
 
@@ -80,7 +82,7 @@ class LogarithmicPool(keras.layers.Layer):
     """
 
     def __init__(self, opinions: int, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.opinions = int(opinions)
 
     def build(self, input_shape: Any = None) -> None:

@@ -120,15 +120,14 @@ class AnomalyScore(Fitted):
         layer.build()
         if keep_rows:
             bank, unseen = (
-                np.asarray(limited(np.nan_to_num(part[2 if layer.by_latents else 0], nan=0.0)))
-                for part in (train, held_out)
+                np.asarray(limited(np.nan_to_num(part[2 if layer.by_latents else 0]))) for part in (train, held_out)
             )
             units = np.ones(bank.shape[1]) if layer.by_latents else _relative_deviations(bank, column)
             layer._keep(bank, units)
             size = np.sqrt((bank / units).var(axis=0).sum())
             layer.put(near=np.maximum(_NEAR * layer.nearest.typical(unseen / units), _NOWHERE * size))
         known = ~np.isnan(held_out[0].reshape(len(held_out[0]), -1))
-        observed, expected = (np.asarray(limited(np.nan_to_num(part, nan=0.0)), "float64") for part in held_out[:2])
+        observed, expected = (np.asarray(limited(np.nan_to_num(part)), "float64") for part in held_out[:2])
         square = np.square(observed[known]).mean()
         error = np.where(known, np.square(observed - expected), 0.0)
         # Of a feature that no held-out row has, the error is as usual.

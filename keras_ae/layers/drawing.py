@@ -10,6 +10,7 @@ from keras_ae.data.columns import layout, rows
 from keras_ae.data.schema import Schema
 from keras_ae.layers.columns import take, with_zero
 from keras_ae.layers.draws import normal_cdf
+from keras_ae.layers.float32 import Float32Layer
 
 _LEAST = 1e-7
 """Of a share: the logarithm of less is of no use in float32."""
@@ -19,7 +20,7 @@ _FIT_ROWS = 20_000
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class ColumnDraws(keras.layers.Layer):
+class ColumnDraws(Float32Layer):
     """Draws from p(x | z) as a table has them, by standard normal noise: a number about its mean; yes or no, and one of
     n (Gumbel-max), by their probabilities; and whether a cell is missing. `Marginals` come after.
 
@@ -37,7 +38,7 @@ class ColumnDraws(keras.layers.Layer):
     """
 
     def __init__(self, schema: dict[str, Any], draws: bool, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.schema = Schema.of(schema)
         self.layout = layout(self.schema)
         self.draws = bool(draws)

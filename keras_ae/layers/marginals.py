@@ -17,6 +17,7 @@ from keras_ae.data.columns import (
 )
 from keras_ae.data.schema import Schema
 from keras_ae.layers.columns import take
+from keras_ae.layers.float32 import Float32Layer
 
 _FEWEST_KNOTS = 5
 _MOST_KNOTS = 8_192
@@ -30,7 +31,7 @@ _TOLD = 0.95
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class Marginals(keras.layers.Layer):
+class Marginals(Float32Layer):
     """The cells of samples, of what the decoder says of them: raw rows (batch, columns), NaN where a cell is missing.
 
     A number or day becomes the one that has its rank in training: what the decoder says has less spread than rows, and
@@ -55,7 +56,7 @@ class Marginals(keras.layers.Layer):
     """
 
     def __init__(self, schema: dict[str, Any], noisy: bool, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.schema = Schema.of(schema)
         self.noisy = bool(noisy)
         columns = self.schema.columns

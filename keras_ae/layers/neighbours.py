@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.float32 import Float32Layer
 from keras_ae.layers.latents import flat
 
 _LIMIT = 1e9
@@ -16,11 +17,8 @@ _DITHER = 0.05
 """Of the median step between values of a coordinate."""
 
 
-class Fitted(keras.layers.Layer):
+class Fitted(Float32Layer):
     """A layer whose weights come from NumPy arrays, of sizes that its configuration holds."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
 
     def hold(self, **shapes: tuple[int, ...]) -> None:
         """Makes float32 weights of these shapes, which are zero until `put`, or a file, fills them."""

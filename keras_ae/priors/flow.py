@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.float32 import Float32Layer
 from keras_ae.layers.perceptron import Perceptron
 from keras_ae.priors.mixture import MixturePrior, log_prob_with
 
@@ -26,7 +27,7 @@ Settle = Callable[[np.ndarray, np.ndarray | None], None]
 
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class FlowPrior(keras.layers.Layer):
+class FlowPrior(Float32Layer):
     """z = f^-1(u) with u of a mixture and f a chain of affine couplings (Dinh, Sohl-Dickstein and Bengio 2017, "Density
     estimation using Real NVP", equations 4 to 8): each moves and scales half of the numbers by what a perceptron says
     of the others. log p(z) = log p_u(f(z)) + log |det df/dz| is exact.

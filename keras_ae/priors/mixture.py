@@ -7,9 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ae.layers.float32 import Float32Layer
+
 
 @keras.saving.register_keras_serializable(package="keras_ae")
-class MixturePrior(keras.layers.Layer):
+class MixturePrior(Float32Layer):
     """A mixture of K Gaussians, shared by all classes or with weights for each.
 
     Called on epsilon (batch, epsilon_dim), standard normal, and with classes on label (batch,), -1 for any. Returns z
