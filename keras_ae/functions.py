@@ -252,7 +252,7 @@ class Graph:
             return {key: tf.identity(value, name=key) for key, value in function(inputs, training=False).items()}
 
         # By their code TensorFlow would take all graphs for one that is traced again and again; a partial has none.
-        traced = tf.function(partial(call), input_signature=specs)
+        traced = tf.function(partial(call), input_signature=specs, autograph=False)
         sides = {"inputs": {tensor.name: tensor for tensor in function.inputs}, "outputs": function.output}
         signature = {
             side: {key: {"shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for key, tensor in tensors.items()}

@@ -28,6 +28,8 @@ from keras_ae.priors.mixture import log_joint
 _NUMBERS = 1 << 21
 """Numbers of reconstructions, or of the prior's components, that are held at once."""
 _ROWS = 1024
+_EAGER = 2
+"""Calls, at most, that take no graph: tracing one would take longer."""
 _DENSITIES = (RMSELoss, GaussianLoss, FeatureGaussianLoss, StudentTLoss, ContinuousBernoulliLoss)
 """Of raw x; the other likelihoods are probabilities, which no density of a baseline compares with."""
 
@@ -109,7 +111,6 @@ def log_likelihood(
     width_of_noise = model.latent.noise_dim(model.latent_dim)
     label = np.full(len(x), UNKNOWN, "int32") if y is None else np.asarray(y, "int32")
 
-    @tf.function(reduce_retracing=True)
     def weights(scaled: Any, mean: Any, log_var: Any, asked: Any, noise: Any) -> Any:
         """log p(x | z) p(z) / q(z | x) of (rows, draws), for the labels asked for, or for all of them together."""
         count = tf.shape(noise)[1]
@@ -131,8 +132,11 @@ def log_likelihood(
                 joint += _log_x(model, x_all, flat, None)
         return tf.reshape(joint - log_q, (-1, count))
 
+    blocks = range(0, len(x), rows)
+    if len(blocks) * math.ceil(k / draws) > _EAGER:
+        weights = tf.function(weights, autograph=False, reduce_retracing=True)
     found = []
-    for start in range(0, len(x), rows):
+    for start in blocks:
         scaled, log_volume = _scaled(model, np.asarray(x[start : start + rows]), rng)
         mean, log_var = (tf.cast(part, "float32") for part in model.encoder(scaled, training=False))
         shape = (len(scaled), model.latent_dim)
@@ -170,16 +174,24 @@ def elbo(model: Any, x: np.ndarray, draws: int = 1, seed: int = 0) -> LogLikelih
             "An ELBO in closed form needs a likelihood, and a latent of categories or directions with its KL. "
             f"Received: {type(model.latent).__name__} and {type(model.reconstruction).__name__}."
         )
+    import tensorflow as tf
+
     latent = type(model.latent).from_config({**model.latent.get_config(), "seed": seed})
     rng = np.random.default_rng(seed)
+
+    def drawn(scaled: Any, posterior: Any) -> Any:
+        """log p(x | z) of rows, for one z each."""
+        return _log_x(model, scaled, latent.nearest_code(latent(posterior, training=True)), None)
+
+    if math.ceil(len(x) / _ROWS) * draws > _EAGER:
+        drawn = tf.function(drawn, autograph=False, reduce_retracing=True)
     found = []
     for start in range(0, len(x), _ROWS):
         scaled, log_volume = _scaled(model, np.asarray(x[start : start + _ROWS]), rng)
         posterior = model.encoder(scaled, training=False)
         total = np.zeros(len(scaled))
         for _ in range(draws):
-            z = latent.nearest_code(latent(posterior, training=True))
-            total += np.asarray(_log_x(model, scaled, z, None), "float64")
+            total += np.asarray(drawn(scaled, posterior), "float64")
         found.append(total / draws - np.asarray(term.kl_of_rows(posterior), "float64") + log_volume)
     return LogLikelihood(np.concatenate(found), 1)
 

@@ -808,7 +808,7 @@ def test_a_recipe_takes_tables_or_says_why_not(recipe):
 @pytest.mark.parametrize(
     "recipe", ["cvae", *(pytest.param(r, marks=pytest.mark.slow) for r in RECIPES if r not in (*REFUSE_TABLES, "cvae"))]
 )
-def test_a_recipe_is_fitted_to_a_table(recipe, xla):
+def test_a_recipe_is_fitted_to_a_table(recipe):
     frame = orders(200)
     frame["label"] = np.where(frame["member"] == "yes", "a", "b")
     source = load_source(frame, labels="label", drop=["key"])

@@ -158,7 +158,10 @@ def test_labels_that_can_not_be_used_are_told_or_refused(tmp_path, y, message):
 
 
 def test_labels_are_left_alone_where_they_are_not_wanted_or_not_there():
-    assert keras_ae.fit("digits", labels=False, **{**SMALL, "epochs": 0}).model.classes == ()
+    model = keras_ae.fit("digits", labels=False, **{**SMALL, "epochs": 0}).model
+    assert model.classes == ()
+    with pytest.raises(ValueError, match="trained with labels"):
+        model.classify(X[:2])
     with pytest.raises(InputError, match="a source that has some"):
         keras_ae.fit(X, labels=True)
     with pytest.raises(InputError, match="needs labels"):
@@ -210,38 +213,17 @@ def test_all_runtimes_classify_and_generate_alike(digits_fitted, digits_artifact
     assert not (tmp_path / "h.npy").exists()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"recipe": "cvae"}, marks=pytest.mark.slow),  # test_recipes has one, docs/labels.md another
-        pytest.param({"recipe": "ae", "conditional": True}, marks=pytest.mark.slow),
-        {"recipe": "linear"},
-    ],
-)
-def test_bayes_rule_alone_classifies(options, tmp_path):
-    sizes = {"latent_dim": 6} if options["recipe"] == "linear" else SMALL
-    fitted = keras_ae.fit("digits", tmp_path / "a", report=False, **sizes, **options)
+@pytest.mark.slow  # test_recipes has one, docs/labels.md another
+@pytest.mark.parametrize("options", [{"recipe": "cvae"}, {"recipe": "ae", "conditional": True}])
+def test_bayes_rule_alone_classifies_by_a_decoder_that_is_told_the_label(options, tmp_path):
+    fitted = keras_ae.fit("digits", tmp_path / "a", report=False, **SMALL, **options)
     assert fitted.manifest["metrics"]["accuracy_test"] > 0.8
     model = runtime.load(tmp_path / "a")
     np.testing.assert_allclose(model.classify(X[:20]), fitted.model.classify(X[:20]), atol=1e-5)
     z = model.encode(X[:4])
-    if fitted.model.conditional:
-        assert not np.allclose(model.decode(z, "1"), model.decode(z, "2"))
-        np.testing.assert_allclose(model.decode(z, "1"), fitted.model.decode(z, "1"), rtol=1e-4, atol=1e-4)
-    else:
-        with pytest.raises(InputError, match="trained with labels"):
-            model.decode(z, "1")
+    assert not np.allclose(model.decode(z, "1"), model.decode(z, "2"))
+    np.testing.assert_allclose(model.decode(z, "1"), fitted.model.decode(z, "1"), rtol=1e-4, atol=1e-4)
     storage.verify(tmp_path / "a")
-
-
-def test_functions_of_labels_need_a_model_that_learned_some(tmp_path):
-    fitted = keras_ae.fit(X, tmp_path / "a", report=False, **{**SMALL, "epochs": 0})
-    model = runtime.load(tmp_path / "a")
-    for wrong in (lambda: model.classify(X[:2]), lambda: model.generate(2, "1")):
-        with pytest.raises(InputError, match="trained with labels"):
-            wrong()
-    with pytest.raises(ValueError, match="trained with labels"):
-        fitted.model.classify(X[:2])
 
 
 # Layers
@@ -313,20 +295,34 @@ def iris(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def fitted_linear(iris):
+    return keras_ae.fit(iris / "iris.csv", iris / "csv", "linear", labels="kind", latent_dim=2, report=False)
+
+
 @pytest.mark.parametrize("ending", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
-def test_a_column_of_labels_is_no_feature_and_may_stay_in_the_file(iris, tmp_path, ending):
-    source = iris / f"iris.{ending}"
-    fitted = keras_ae.fit(source, tmp_path / "a", labels="kind", epochs=5, latent_dim=2, hidden=[16], report=False)
+def test_a_column_of_labels_is_no_feature_and_may_stay_in_the_file(fitted_linear, iris, tmp_path, ending):
+    source, options = iris / f"iris.{ending}", {"latent_dim": 2, "hidden": [16], "report": False}
+    fitted = fitted_linear if ending == "csv" else keras_ae.fit(source, iris / ending, labels="kind", **options)
     assert fitted.manifest["columns"] == ["a", "b", "c", "d"]
     assert fitted.model.classes == ("setosa", "versicolor", "virginica")
     assert fitted.manifest["metrics"]["accuracy_test"] > 0.7
     assert any("1 of 135 labels" in note or "labels are missing" in note for note in fitted.manifest["notes"])
-    arguments = ["classify", str(tmp_path / "a"), str(source), "-o", str(tmp_path / "p.npy")]
+    arguments = ["classify", str(fitted.artifact), str(source), "-o", str(tmp_path / "p.npy")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert np.load(tmp_path / "p.npy").shape == (150, 3)
     from keras_ae.judging import evaluate_artifact
 
-    assert "knn_accuracy" not in evaluate_artifact(tmp_path / "a", source, max_rows=20).numbers  # one is missing
+    assert "knn_accuracy" not in evaluate_artifact(fitted.artifact, source, max_rows=20).numbers  # one is missing
+
+
+def test_bayes_rule_alone_classifies_where_only_the_prior_knows_the_label(fitted_linear):
+    assert fitted_linear.manifest["metrics"]["accuracy_test"] > 0.8
+    model, x = runtime.load(fitted_linear.artifact), fitted_linear.splits.train[:20]
+    np.testing.assert_allclose(model.classify(x), fitted_linear.model.classify(x), atol=1e-5)
+    with pytest.raises(InputError, match="trained with labels"):
+        model.decode(model.encode(x), "setosa")
+    storage.verify(fitted_linear.artifact)
 
 
 @pytest.mark.parametrize(

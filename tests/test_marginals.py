@@ -189,16 +189,25 @@ def test_numbers_that_are_met_again_and_again_are_as_frequent_in_samples():
     assert np.isnan(layer(np.full((1, 4), np.nan, "float32"))).all()
 
 
-@pytest.mark.parametrize("words", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [False, True])
 def test_samples_of_every_export_have_such_numbers(tmp_path, words):
-    frame = pd.DataFrame(clinic(), columns=["flag", "code", "amount", "z"])
-    frame = frame.assign(kind=np.where(frame["z"] > 0, "a", "b")) if words else frame
-    fitted = pipeline.fit(frame, tmp_path / "clinic", epochs=0, hidden=[8], report=False)  # which compares exports
+    fitted = pipeline.fit(visits(words), tmp_path / "clinic", epochs=0, hidden=[8], report=False)  # compares exports
     model = runtime.load(fitted.artifact)
     x = model.generate(2_000, seed=1)
     np.testing.assert_allclose(shares(x), shares(fitted.splits.train), atol=0.03)
     loaded = keras_ae.load(fitted.artifact)
     np.testing.assert_array_equal(loaded.generate(500, seed=2)[:, :2], model.generate(500, seed=2)[:, :2])
+
+
+def visits(words):
+    frame = pd.DataFrame(clinic(), columns=["flag", "code", "amount", "z"])
+    return frame.assign(kind=np.where(frame["z"] > 0, "a", "b")) if words else frame
+
+
+def test_samples_beside_words_have_such_numbers():
+    fitted = pipeline.fit(visits(words=True), epochs=0, hidden=[8])
+    np.testing.assert_allclose(shares(fitted.model.generate(2_000, seed=1)), shares(fitted.splits.train), atol=0.03)
 
 
 def test_a_code_is_the_nearest_one_before_anything_was_learned_too():
