@@ -15,7 +15,7 @@ from keras_ae.data.schema import check_problems, check_taken
 from keras_ae.data.sequences import Sequences
 from keras_ae.data.shards import batches_of, cells_of_shards, is_many
 from keras_ae.data.sources import files_of
-from keras_ae.data.tables import ENDINGS, TABLES, Rows, as_numbers, reading_arrow
+from keras_ae.data.tables import ENDINGS, TABLES, Rows, as_numbers, kind_of, reading_arrow
 from keras_ae.data.tfrecord import RECORD_ENDINGS, records_of
 from keras_ae.data.windows import read_series, starts_of, windows
 from keras_ae.errors import InputError
@@ -41,7 +41,7 @@ def inputs_of(
         MissingExtra: as `keras_ae.files.run_file`.
     """
     files = [] if is_dataset(source) else files_of(source)
-    ending = files[0].suffix.lower() if files else ""
+    ending = kind_of(files[0]) if files else ""
     is_table = not files or ending in TABLES
     if ending in (*IMAGE_ENDINGS, *RECORD_ENDINGS):
         if function == "decode":
@@ -152,7 +152,7 @@ def _images(model: Model, files: list[Path]) -> tuple[int, Iterator[np.ndarray]]
             "Images are for a model of images, uint8 (height, width) or (height, width, 3). "
             f"Received: one of {model.raw_dtype} {shape}."
         )
-    others = [file for file in files if file.suffix.lower() not in IMAGE_ENDINGS]
+    others = [file for file in files if kind_of(file) not in IMAGE_ENDINGS]
     if others:
         raise InputError(f"All files must be images. Received: {others[0]}.")
     rows = ImageRows(tuple(files), shape, None)

@@ -82,7 +82,7 @@ def fit(
     dtype: str = "float32",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     precisions: Sequence[str] = (),
-    labels: str | bool | None = None,
+    labels: Any = None,
     test: bool = True,
     report: bool = True,
     keep_rows: bool = True,
@@ -113,10 +113,10 @@ def fit(
         callbacks: Keras callbacks for `model.fit`.
         precisions: `int8`, `float16`: ONNX graphs beside those in float32. One that is slower than float32, or adds
             more than 2 % to the RMSE, is left out; the manifest says why.
-        labels: a column of a table or DataFrame, or an array of an .npz, that holds labels; or True or False: learn
-            from the labels of the source too, so that the artifact can `classify`, and `generate` what is asked for; by
-            default where it has some that can be used. NaN, None, "" and -1 are labels that are missing: they are
-            spread from the others along neighbours.
+        labels: a column of a table or DataFrame, or an array of an .npz, that holds labels; labels (rows,) themselves,
+            of what is in memory; or True or False: learn from the labels of the source too, so that the artifact can
+            `classify`, and `generate` what is asked for; by default where it has some that can be used. NaN, None, ""
+            and -1 are labels that are missing: they are spread from the others along neighbours.
         test: keep a tenth of the rows for the figures alone; otherwise these are of the rows that chose the epoch.
         report: leave a report in the artifact, of at most 2,000 rows of each split (`keras_ae.report`).
         keep_rows: whether the artifact may hold rows of the source: up to 2,048 that the score finds neighbours among,
@@ -175,9 +175,9 @@ def fit(
         tracking,
         contextlib.nullcontext() if out is None else artifact.replacing(Path(out)) as folder,
     ):
-        column = labels if isinstance(labels, str) else None
-        data = source if isinstance(source, Source) else load_source(source, column, stream=stream)
-        rows = Prepared.of(data, None if labels is None else bool(labels), test, seed, contamination)
+        given = None if isinstance(labels, bool) else labels
+        data = source if isinstance(source, Source) else load_source(source, given, stream=stream)
+        rows = Prepared.of(data, True if given is not None else labels, test, seed, contamination)
         check_of_one_size(bool(precisions and rows.sequences))
         if run is not None:
             also = {"columns": rows.schema, "callbacks": [type(callback).__name__ for callback in callbacks]}

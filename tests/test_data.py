@@ -6,9 +6,12 @@ import hashlib
 import io
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -112,11 +115,13 @@ def test_csv_is_read_with_and_without_a_header(tmp_path, text, columns):
         "a;b, m;c\r\n1,0;-2.5;3e-7\r\n\r\n4;5;6",
         '"a";"b, m";"c"\n"1";"-2,5";"3e-7"\n"4";"5";"6"\n',
         "a\tb, m\tc\n1\t-2.5\t3e-7\n4\t5\t6\n",
+        "a|b, m|c\n1|-2.5|3e-7\n4|5|6\n",
     ],
-    ids=["decimal commas", "some of them", "quotes", "tabs"],
+    ids=["decimal commas", "some of them", "quotes", "tabs", "bars"],
 )
-def test_what_separates_the_cells_of_a_csv_is_seen(tmp_path, text):
-    path = file_of(tmp_path, "x.csv", text)
+@pytest.mark.parametrize("ending", ["csv", "TSV"])
+def test_what_separates_the_cells_of_a_csv_is_seen(tmp_path, text, ending):
+    path = file_of(tmp_path, f"x.{ending}", text)
     assert read_rows(path).columns == ("a", "b, m", "c")
     np.testing.assert_array_equal(read_rows(path).x, TABLE)
     x, problems = Schema.of_numbers(("a", "b, m", "c")).encode(read_cells(path))
@@ -184,8 +189,60 @@ def test_digits_are_those_of_scikit_learn():
     assert data.rows.x.dtype == np.float32
 
 
-def test_an_array_is_a_source():
-    np.testing.assert_array_equal(load_source(TABLE).rows.x, TABLE)
+@pytest.mark.parametrize(
+    "of",
+    [np.asarray, np.ndarray.tolist, tf.constant, pd.DataFrame, lambda x: x.astype(object), lambda x: x.astype(str)],
+)
+def test_an_array_or_what_stands_for_one_is_a_source(of):
+    np.testing.assert_allclose(load_source(of(TABLE)).rows.x, TABLE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("of", [np.asarray, lambda x: np.ma.masked_invalid(x), lambda x: np.where(x == x, x, None)])
+def test_an_array_of_numbers_some_of_which_are_missing_is_a_table(of):
+    x = np.where(np.arange(60).reshape(20, 3) % 7 == 0, np.nan, np.arange(60.0).reshape(20, 3) ** 2)
+    rows = load_source(of(x)).rows
+    assert rows.columns == ("x0", "x1", "x2")
+    np.testing.assert_array_equal(rows.x, x)
+
+
+def test_a_structured_array_is_a_table():
+    rows = load_source(np.array([(1.5, "u"), (2.5, "v"), (1, "u"), (3, "v")], [("a", "f8"), ("b", "U1")])).rows
+    assert [column.kind for column in rows.schema.columns] == ["numeric", "categorical"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (scipy.sparse.csr_array(TABLE), r"dense\. Received: csr_array; `\.toarray\(\)`"),
+        ((TABLE, np.arange(2)), r"fit\(x, labels=y\)"),
+        (iter(TABLE), "a DataFrame.*Received: iterator"),
+        (tf.data.Dataset.from_tensor_slices(TABLE), "Received: _TensorSliceDataset"),
+        (pd.DataFrame(TABLE, columns=list("aba")), "name of its own. Received: 'a' more than once"),
+        (pd.Series([1.0, 2.0]), r"one feature \(rows, 1\)"),
+    ],
+)
+def test_what_stands_for_no_array_is_refused_with_the_way_out(wrong, message):
+    with pytest.raises(InputError, match=message):
+        load_source(wrong)
+
+
+def test_labels_go_beside_what_is_in_memory(tmp_path):
+    for x in (TABLE, pd.DataFrame(TABLE), TABLE.tolist()):
+        data = load_source(x, labels=["u", "v"])
+        assert data.rows.y.tolist() == ["u", "v"]
+        assert data.labels is None
+    with pytest.raises(InputError, match=r"shape \(2,\), one a row. Received: \(3,\)"):
+        load_source(TABLE, labels=[1, 2, 3])
+    words = pd.DataFrame({"a": [1.0, 2, 3], "b": ["1", "2", "x"]})
+    with pytest.raises(InputError, match="all learned from"):
+        load_source(words, labels=[0, 1, 0], schema={"b": {"kind": "numeric"}}, skip=True)
+
+
+def test_a_line_of_cells_in_the_place_of_names_is_noted(tmp_path):
+    cells = "\n".join(f"{i / 7},{'uv'[i % 2]}" for i in range(1, 20))
+    (note,) = load_source(file_of(tmp_path, "x.csv", cells)).rows.notes
+    assert "0.14285714285714285" in note
+    assert load_source(file_of(tmp_path, "y.csv", "a,b\n" + cells)).rows.notes == ()
 
 
 # Folders of images

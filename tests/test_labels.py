@@ -157,6 +157,12 @@ def test_labels_that_can_not_be_used_are_told_or_refused(tmp_path, y, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_beside_an_array_are_learned():
+    fitted = keras_ae.fit(X, labels=Y, **{**SMALL, "epochs": 0})
+    assert fitted.model.classes == tuple("0123456789")
+    assert fitted.manifest["labels_column"] is None
+
+
 def test_labels_are_left_alone_where_they_are_not_wanted_or_not_there():
     model = keras_ae.fit("digits", labels=False, **{**SMALL, "epochs": 0}).model
     assert model.classes == ()

@@ -94,5 +94,5 @@ def main() -> None:
 def _usage(error: Any) -> str:
     """What is wrong with a command line; Typer's own message does not repeat a value of the wrong type or size."""
     details = getattr(error.__cause__, "errors", None)
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
     return f"{message}. Received: {details()[0]['input']}." if details else message

@@ -13,7 +13,7 @@ from keras_ae.data.hashing import hashes_of_cells
 from keras_ae.data.schema import OF_ANOTHER_KIND, Schema, check_problems
 from keras_ae.data.shards import check_columns
 from keras_ae.data.streams import Chunk, as_labels
-from keras_ae.data.tables import PAGES, check_input, check_names, reading_arrow
+from keras_ae.data.tables import PAGES, check_input, check_names, kind_of, reading_arrow
 from keras_ae.data.text import DECIMAL_COMMA, csv_header, csv_text, delimiter_of
 from keras_ae.errors import InputError
 
@@ -137,7 +137,7 @@ def table_of_files(name: str, files: list[Path]) -> ArrowTable:
             first.
         MissingExtra: without pyarrow.
     """
-    open_file = _csv if files[0].suffix == ".csv" else _parquet
+    open_file = _csv if kind_of(files[0]) == ".csv" else _parquet
     units: list[Unit] = []
     size = 0
     first: dict[str, str] = {}

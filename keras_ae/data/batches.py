@@ -9,7 +9,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from keras_ae.data.tables import Rows, as_numbers, check_input, check_names, open_parquet, parquet_rows, read_rows
+from keras_ae.data.tables import (
+    Rows,
+    as_numbers,
+    check_input,
+    check_names,
+    kind_of,
+    open_parquet,
+    parquet_rows,
+    read_rows,
+)
 from keras_ae.data.text import open_csv
 from keras_ae.errors import InputError, reading
 
@@ -32,14 +41,14 @@ def read_batches(
         InputError, MissingExtra: as `read_rows`; for what is in a row, when its batch is read.
     """
     check_input(path)
-    if path.suffix == ".parquet":
+    if kind_of(path) == ".parquet":
         with open_parquet(path, without) as (file, kept):
             rows, features = file.metadata.num_rows, len(kept)
         if rows * features * _NUMBER > size:
             return rows, _parquet_batches(path, rows_of(size, features), without)
-    elif path.suffix == ".csv" and path.stat().st_size > size:
+    elif kind_of(path) == ".csv" and path.stat().st_size > size:
         return None, _csv_batches(path, size, without)
-    elif path.suffix == ".npy" and path.stat().st_size > size:
+    elif kind_of(path) == ".npy" and path.stat().st_size > size:
         return _npy_batches(path, size)
     whole = read_rows(path, without=without)
     return len(whole.x), iter([whole])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ae.data.tables import TABLES, check_input, check_names, open_parquet
+from keras_ae.data.tables import TABLES, check_input, check_names, kind_of, open_parquet
 from keras_ae.data.text import csv_header, csv_records, csv_text, of_columns
 from keras_ae.errors import InputError
 
@@ -84,7 +84,10 @@ def is_table(x: Any) -> bool:
 
 def columns_of(table: Any) -> dict[str, Any]:
     """The columns of a DataFrame, a pyarrow.Table or a dictionary of columns by name."""
-    names = table if isinstance(table, Mapping) else getattr(table, "column_names", table.columns)
+    names = [*(table if isinstance(table, Mapping) else getattr(table, "column_names", table.columns))]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise InputError(f"Each column must have a name of its own. Received: {str(twice)!r} more than once.")
     return {str(name): table[name] for name in names}
 
 
@@ -127,9 +130,9 @@ def read_cells(path: Path, without: Sequence[str] = ()) -> Cells:
 def cell_batches(path: Path, without: Sequence[str] = (), most: int | None = MOST_CELLS) -> Iterator[Cells]:
     """The same in batches of at most so many cells; columns that are left out need not be there."""
     check_input(path)
-    if path.suffix not in TABLES:
+    if kind_of(path) not in TABLES:
         raise InputError(f"A table with names must end in {' or '.join(TABLES)}. Received: {path.name}.")
-    return (_csv_cells if path.suffix == ".csv" else _parquet_cells)(path, tuple(without), most)
+    return (_csv_cells if kind_of(path) == ".csv" else _parquet_cells)(path, tuple(without), most)
 
 
 def _known(cell: Any) -> Any:

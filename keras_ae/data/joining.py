@@ -26,6 +26,7 @@ from keras_ae.data.tables import (
     check_finite,
     check_input,
     counts_rows,
+    kind_of,
     open_npz,
     open_parquet,
     read_rows,
@@ -81,7 +82,7 @@ def name_of(path: Path) -> str:
 def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -> Source:
     """Files of rows, all of one ending; tables of many bytes are streamed."""
     name = name_of(path)
-    if files[0].suffix in TABLES:
+    if kind_of(files[0]) in TABLES:
         if holds_series(files[0], (*asked.drop, asked.labels)):
             if stream or asked.schema is not None or asked.skip:
                 raise InputError(_NO_STREAM)
@@ -105,7 +106,7 @@ def of_files(path: Path, files: list[Path], asked: Asked, stream: bool | None) -
         raise InputError(f"A stream must be of {STREAMED}. Received: {path}.")
     if not asked.is_plain:
         raise InputError("A schema, columns to drop and rows to skip are of a table: .csv, .parquet, or a DataFrame.")
-    if len(files) == 1 and files[0].suffix == ".npz" and asked.labels is None:
+    if len(files) == 1 and kind_of(files[0]) == ".npz" and asked.labels is None:
         check_input(files[0])
         arrays = open_npz(files[0])
         if {"x_train", "x_test"} <= set(arrays):
@@ -242,7 +243,7 @@ def of_reader(name: str, reader: ImageRows | RecordRows, labels: str | None, str
 
 def holds_series(file: Path, without: Sequence[str | None]) -> bool:
     """Whether the columns of a .parquet that are not left out are lists of numbers, one of them at least."""
-    if file.suffix != ".parquet" or not file.is_file():
+    if kind_of(file) != ".parquet" or not file.is_file():
         return False
     with open_parquet(file, tuple(name for name in without if name is not None), numeric=False) as (opened, kept):
         return bool(lists_among(opened.schema_arrow, kept))
@@ -250,7 +251,7 @@ def holds_series(file: Path, without: Sequence[str | None]) -> bool:
 
 def _has_names(file: Path) -> bool:
     """Whether the columns of a table have names, as those of a .csv need not."""
-    if file.suffix != ".csv":
+    if kind_of(file) != ".csv":
         return True
     with csv_text(file):
         return csv_header(file)[0] is not None

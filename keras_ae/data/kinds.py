@@ -1,6 +1,7 @@
 """The kinds of a table's columns from their cells, which may come batch by batch."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -37,6 +38,7 @@ _FEWEST_NUMBERED = 10
 """Rows from which on numbers that count them are no chance."""
 _FEWEST_DAYS = 5
 """Different days from which on numbers that are all days, such as 20240131, are no chance."""
+_FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _MOST_COUNTED = 100_000
 """Different cells of a column that are counted each; others, met later, are all taken for different ones."""
 
@@ -99,7 +101,10 @@ class Inference:
             else:
                 columns.append(column)
         if not columns:
-            raise InputError(f"{self.source} must have a column to learn from. {'; '.join(notes)}.")
+            raise InputError(f"{self.source} must have a column to learn from. {'; '.join(notes) or 'Received: none'}.")
+        like_cells = [name for name in self._evidence if _FRACTION.fullmatch(name)]
+        if 0 < len(like_cells) < len(self._evidence):
+            notes.append(f"the first line is taken for names, one of them {like_cells[0]!r}: it should not be of cells")
         return Schema(tuple(columns), tuple(dropped), tuple(notes))
 
 

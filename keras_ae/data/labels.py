@@ -78,7 +78,7 @@ def _plain(y: Any) -> list[Any]:
 
 
 def _one(label: Any) -> Any:
-    if isinstance(label, np.generic):  # of arrays of objects, as columns of DataFrames become
+    if isinstance(label, np.generic) and label.dtype.kind not in "mM":  # a cell of a DataFrame's column
         label = label.item()
     if isinstance(label, bytes):
         label = label.decode(errors="replace")

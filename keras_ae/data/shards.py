@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_ae.data.batches import read_batches
 from keras_ae.data.cells import MOST_CELLS, Cells, cell_batches
-from keras_ae.data.tables import ENDINGS, Rows
+from keras_ae.data.tables import ENDINGS, Rows, kind_of
 from keras_ae.errors import InputError
 
 
@@ -37,10 +37,10 @@ def shards(source: str | Path, endings: tuple[str, ...] = ENDINGS) -> list[Path]
     else:
         matched = [Path(match) for match in glob.glob(str(source), recursive=True)]
         found = [file for match in matched for file in (_below(match, Path()) if match.is_dir() else [match])]
-    files = sorted({file for file in found if file.suffix.lower() in endings})
+    files = sorted({file for file in found if kind_of(file) in endings})
     if not files:
         raise InputError(f"{source} must hold files that end in {', '.join(endings)}. Received: none.")
-    kinds = sorted({file.suffix for file in files})
+    kinds = sorted({kind_of(file) for file in files})
     if len(kinds) > 1 and {*kinds} <= {*ENDINGS}:
         raise InputError(f"{source} must hold files of one ending; a glob can choose. Received: {', '.join(kinds)}.")
     return files

@@ -23,6 +23,12 @@ UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
 """Columns without a name of their own: pandas writes row numbers so, which say nothing of a row."""
 
 
+def kind_of(path: Path) -> str:
+    """The ending that tells how a file is read: in lower case, and `.csv` where it is `.tsv`."""
+    ending = path.suffix.lower()
+    return ".csv" if ending == ".tsv" else ending
+
+
 @dataclass(frozen=True)
 class Rows:
     """Observations as they were stored.
@@ -64,14 +70,14 @@ def read_rows(path: Path, key: str | None = None, labels: str | None = None, wit
         MissingExtra: for parquet without pyarrow.
     """
     check_input(path)
-    if path.suffix == ".npy":
+    if kind_of(path) == ".npy":
         if labels is not None:
             raise InputError(f"Labels need columns, or an .npz. Received: {path.name} and labels {labels!r}.")
         rows = _read_npy(path)
-    elif path.suffix == ".npz":
+    elif kind_of(path) == ".npz":
         rows = _read_npz(path, key, labels or "y")
     else:
-        rows = (_read_csv if path.suffix == ".csv" else _read_parquet)(path, labels, without)
+        rows = (_read_csv if kind_of(path) == ".csv" else _read_parquet)(path, labels, without)
     if rows.y is not None and rows.y.shape[:1] != rows.x.shape[:1]:
         raise InputError(
             f"{path}: `y` must have one label a row. Received: labels of shape {rows.y.shape}, {len(rows.x)} rows."
@@ -82,7 +88,7 @@ def read_rows(path: Path, key: str | None = None, labels: str | None = None, wit
 
 def check_input(path: Path) -> None:
     """Raises InputError for what can't be a file of rows."""
-    if path.exists() and path.suffix not in ENDINGS:
+    if path.exists() and kind_of(path) not in ENDINGS:
         raise InputError(f"A file of rows must end in {', '.join(ENDINGS)}. Received: {path.name}.")
     if path.is_dir():
         raise InputError(f"{path} must be a file. Received: a folder.")

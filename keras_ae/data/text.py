@@ -22,15 +22,17 @@ Block = Callable[[int | None], np.ndarray]
 
 
 def delimiter_of(path: Path) -> str:
-    """Tab, semicolon or comma: the first that cuts the first two records into as many cells, two or more; else the one
-    that cuts the first into most. Where it is a semicolon a number may have a decimal comma, as spreadsheets of many
-    countries write it, and points between its thousands then.
+    """Tab, semicolon, comma or bar: the first that cuts the first two records into as many cells, two or more; else the
+    one that cuts the first into most. Where it is a semicolon a number may have a decimal comma, as spreadsheets of
+    many countries write it, and points between its thousands then.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = [line for _, line in zip(range(2), filter(str.strip, file), strict=False)]
-    counts = {delimiter: [len(next(csv.reader([line], delimiter=delimiter))) for line in lines] for delimiter in "\t;,"}
+    counts = {
+        delimiter: [len(next(csv.reader([line], delimiter=delimiter))) for line in lines] for delimiter in "\t;,|"
+    }
     even = (delimiter for delimiter, of in counts.items() if of and of[0] > 1 and len(set(of)) == 1)
-    return next(even, max(",;\t", key=lambda delimiter: counts[delimiter][:1]))
+    return next(even, max(",;\t|", key=lambda delimiter: counts[delimiter][:1]))
 
 
 def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_ae.data.cells import Cells, cells_of, is_table, read_cells
 from keras_ae.data.kinds import infer
 from keras_ae.data.schema import Column, Schema, check_problems, seconds_of
-from keras_ae.data.tables import read_rows
+from keras_ae.data.tables import kind_of, read_rows
 from keras_ae.errors import InputError
 
 _GAP = 1.5
@@ -94,7 +94,7 @@ def read_series(source: Any, windowing: Windowing, drop: Sequence[str] = ()) -> 
     Raises:
         InputError: for a source that is no series, a time that does not rise, a cell that is no number.
     """
-    if isinstance(source, np.ndarray) or (isinstance(source, str | Path) and Path(source).suffix in (".npy", ".npz")):
+    if isinstance(source, np.ndarray) or (isinstance(source, str | Path) and kind_of(Path(source)) in (".npy", ".npz")):
         x = source if isinstance(source, np.ndarray) else read_rows(Path(source)).x
         if x.ndim != 2 or x.dtype.kind not in "biuf":
             raise InputError(f"A series must be numbers (rows, channels). Received: {x.dtype} of shape {x.shape}.")
